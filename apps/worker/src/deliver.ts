@@ -1,0 +1,249 @@
+import type { AttemptResult } from '@switchhook/core/delivery/attempt'
+import { type DeliveryJob, decodeEvent } from '@switchhook/core/delivery/delivery-job'
+import { type NextStep, nextStep } from '@switchhook/core/delivery/next-step'
+import { wholeScheduleMs } from '@switchhook/core/delivery/retry-policy'
+import type { AcceptedEvent, Destination } from '@switchhook/core/event'
+import type { Logger } from '@switchhook/core/log'
+import type { Metrics } from '@switchhook/core/metrics'
+import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
+import type { AttemptRecord } from '@switchhook/core/store/delivery-log'
+import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
+import type { CircuitBreakers } from './circuit-breakers.ts'
+import type { EventRequest } from './post-event.ts'
+import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
+import type { RecordDelivery } from './recorder.ts'
+
+/** What delivering needs, and no more. */
+export type DeliverDeps = {
+  readonly nowMs: () => number
+  readonly random: () => number
+  /** Undefined when there is none, looked up in Postgres if need be; throws when that cannot be told now. */
+  readonly findDestination: (id: string) => Promise<Destination | undefined>
+  /** Undefined when Postgres knows nothing of it, or is away. */
+  readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
+  /** For payloads too large for a job. Throws when Postgres is away. */
+  readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
+  readonly prepare: (
+    event: AcceptedEvent,
+    destination: Destination,
+    nowMs: number,
+  ) => PreparedRequest
+  readonly post: (request: EventRequest) => Promise<AttemptResult>
+  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'run'>
+  readonly record: RecordDelivery
+  readonly enqueueFallback: (job: FallbackJob) => Promise<void>
+  readonly metrics: Pick<Metrics, 'attempts' | 'attemptDuration' | 'deliveryLatency' | 'deliveries'>
+  readonly log: Logger
+}
+
+const DONE: JobStep = { kind: 'done' }
+const PAUSED_RECHECK_MS = 15_000
+/** Spreads what waits for the same moment, so that it does not all come at once. */
+const SPREAD_MS = 2_000
+
+const LOST_ATTEMPT: AttemptResult = {
+  outcome: 'unreachable',
+  error: 'The worker stopped during this attempt; whether the destination got it is not known.',
+  ...{ statusCode: null, responseBody: null, responseTimeMs: 0, retryAfterMs: null },
+}
+
+/** Ends a delivery without success: by mail where an address is known. Recorded first, so that a crash between the two is found. */
+async function giveUp(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  destination: Destination,
+  attempts: number,
+  reason: string,
+  attempt: AttemptRecord | null,
+): Promise<void> {
+  const nowMs = deps.nowMs()
+  const to = destination.fallbackEmail
+  const change = { attempts, dueAtMs: nowMs, reason, attempt }
+  if (to === null) {
+    await deps.record(toDeliveryRecord(job, { ...change, state: 'given_up', fallbackAtMs: null }))
+    deps.metrics.deliveries.inc({ state: 'given_up' })
+    return
+  }
+  await deps.record(toDeliveryRecord(job, { ...change, state: 'pending', fallbackAtMs: nowMs }))
+  await deps.enqueueFallback({ deliveryId: job.deliveryId, to, reason, attempts, delivery: job })
+}
+
+async function cancel(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  attempts: number,
+  reason: string,
+): Promise<JobStep> {
+  const change = { attempts, dueAtMs: deps.nowMs(), fallbackAtMs: null, attempt: null }
+  await deps.record(toDeliveryRecord(job, { ...change, state: 'cancelled', reason }))
+  deps.metrics.deliveries.inc({ state: 'cancelled' })
+  deps.log.info({ ...idsOf(job), reason }, 'delivery.cancelled')
+  return DONE
+}
+
+function idsOf(job: DeliveryJob): object {
+  return {
+    delivery_id: job.deliveryId,
+    event_id: job.event.id,
+    destination_id: job.destinationId,
+    organization_id: job.event.organizationId,
+    type: job.event.type,
+  }
+}
+
+/**
+ * After a crash, or when the requeuer made the job: what an earlier run got done, as Postgres tells. True if nothing
+ * is left to do. An attempt that was cut off is logged here, since nobody else can.
+ */
+async function resume(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  attempt: number,
+  destination: Destination,
+  progress: DeliveryProgress,
+): Promise<boolean> {
+  if (progress.state !== 'pending') return true
+  const to = destination.fallbackEmail
+  if (progress.fallbackAtMs !== null && to !== null) {
+    const { attempts, reason } = progress
+    const fallback = { deliveryId: job.deliveryId, to, attempts, reason: reason ?? '' }
+    await deps.enqueueFallback({ ...fallback, delivery: job })
+    return true
+  }
+  const lost = attempt - 1
+  if (lost <= progress.attempts) return false
+  const request = { url: destination.url, contentType: '', body: Buffer.alloc(0) }
+  const nowMs = deps.nowMs()
+  const record = toAttemptRecord(lost, nowMs, job.event.type, request, LOST_ATTEMPT)
+  const change = { state: 'pending', attempts: lost, dueAtMs: nowMs, fallbackAtMs: null } as const
+  await deps.record(
+    toDeliveryRecord(job, { ...change, reason: LOST_ATTEMPT.error, attempt: record }),
+  )
+  deps.metrics.attempts.inc({ format: destination.format, outcome: LOST_ATTEMPT.outcome })
+  return false
+}
+
+/** The gates: why not now. None of them is an attempt. */
+function holdBack(deps: DeliverDeps, job: DeliveryJob, destination: Destination): number {
+  const spreadMs = deps.random() * SPREAD_MS
+  if (destination.status === 'paused') return PAUSED_RECHECK_MS + spreadMs
+  const holdMs = deps.circuits.holdMs(job.destinationId)
+  return holdMs === 0 ? 0 : holdMs + spreadMs
+}
+
+/** What cannot be rendered today cannot be rendered in an hour either, but a mail can still carry it. */
+function prepareOrFail(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  event: AcceptedEvent,
+  destination: Destination,
+  nowMs: number,
+): PreparedRequest | undefined {
+  try {
+    return deps.prepare(event, destination, nowMs)
+  } catch (error) {
+    deps.log.error({ ...idsOf(job), error }, 'delivery.unrenderable')
+    return undefined
+  }
+}
+
+/** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail. */
+export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Promise<JobStep> {
+  const job = run.data
+  const mustLook = run.interrupted || job.requeued
+  const progress = mustLook ? await deps.findProgress(job) : undefined
+  const attempt = Math.max(job.priorAttempts + run.run, (progress?.attempts ?? 0) + 1)
+
+  const destination = await deps.findDestination(job.destinationId)
+  if (destination === undefined) {
+    return cancel(deps, job, attempt - 1, 'The destination was deleted.')
+  }
+  if (progress !== undefined && (await resume(deps, job, attempt, destination, progress))) {
+    return DONE
+  }
+  if (destination.status === 'disabled') {
+    return cancel(deps, job, attempt - 1, 'The destination is disabled.')
+  }
+
+  const { retry } = destination
+  if (attempt > retry.maxAttempts) {
+    await giveUp(deps, job, destination, attempt - 1, LOST_ATTEMPT.error ?? '', null)
+    return DONE
+  }
+  const holdMs = holdBack(deps, job, destination)
+  if (holdMs > 0) {
+    const isOverdue = deps.nowMs() - job.createdAtMs > wholeScheduleMs(retry)
+    if (!isOverdue || destination.status === 'paused') return { kind: 'defer', delayMs: holdMs }
+    // No delivery waits for ever: its whole schedule would have run out by now.
+    await giveUp(
+      deps,
+      job,
+      destination,
+      attempt - 1,
+      'The destination was failing all the time.',
+      null,
+    )
+    return DONE
+  }
+
+  const event = decodeEvent(job.event) ?? (await deps.findEvent(job))
+  if (event === undefined) return cancel(deps, job, attempt - 1, 'The payload is no longer kept.')
+  const attemptedAtMs = deps.nowMs()
+  const request = prepareOrFail(deps, job, event, destination, attemptedAtMs)
+  if (request === undefined) {
+    const reason = `The event cannot be put into the format "${destination.format}".`
+    await giveUp(deps, job, destination, attempt - 1, reason, null)
+    return DONE
+  }
+  const result = await deps.circuits.run(destination.id, job.deliveryId, () => deps.post(request))
+  if (result === 'held') return { kind: 'defer', delayMs: 1 + deps.random() * SPREAD_MS }
+
+  const step = nextStep(result, attempt, retry, deps.random())
+  const record = toAttemptRecord(attempt, attemptedAtMs, event.type, request, result)
+  await recordStep(deps, job, destination, attempt, record, step)
+  count(deps, job, destination, result, step)
+  deps.log.info(
+    {
+      ...idsOf(job),
+      ...{ attempt, outcome: result.outcome, status_code: result.statusCode },
+      ...{ response_time_ms: result.responseTimeMs, next: step.kind },
+    },
+    'delivery.attempted',
+  )
+  return step.kind === 'retry' ? step : DONE
+}
+
+async function recordStep(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  destination: Destination,
+  attempts: number,
+  attempt: AttemptRecord,
+  step: NextStep,
+): Promise<void> {
+  if (step.kind === 'give_up') {
+    return giveUp(deps, job, destination, attempts, step.reason, attempt)
+  }
+  const isDone = step.kind === 'done'
+  const change = {
+    state: isDone ? 'delivered' : 'pending',
+    dueAtMs: deps.nowMs() + (isDone ? 0 : step.delayMs),
+    reason: attempt.error,
+  } as const
+  await deps.record(toDeliveryRecord(job, { ...change, attempts, attempt, fallbackAtMs: null }))
+}
+
+function count(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  { format }: Destination,
+  result: AttemptResult,
+  step: NextStep,
+): void {
+  const { metrics } = deps
+  metrics.attempts.inc({ format, outcome: result.outcome })
+  metrics.attemptDuration.observe({ format }, result.responseTimeMs / 1000)
+  if (step.kind !== 'done') return
+  metrics.deliveries.inc({ state: 'delivered' })
+  metrics.deliveryLatency.observe({ format }, (deps.nowMs() - job.event.receivedAtMs) / 1000)
+}

@@ -1,0 +1,66 @@
+import { lookup as resolve } from 'node:dns'
+import { isIP, type LookupFunction } from 'node:net'
+import type { EgressRules } from '@switchhook/core/egress-rules'
+import { Agent, buildConnector } from 'undici'
+
+/** Thrown before a byte is sent: the address is one that deliveries must not reach. */
+export class BlockedAddressError extends Error {
+  override readonly name = 'BlockedAddressError'
+  readonly code = 'EBLOCKED'
+}
+
+const CONNECT_TIMEOUT_MS = 5_000
+const MAX_CONNECTIONS_PER_ORIGIN = 256
+const KEEP_ALIVE_MS = 15_000
+const MAX_HEADER_BYTES = 16_384
+
+function blocked(): BlockedAddressError {
+  return new BlockedAddressError('the address is not one that deliveries may reach')
+}
+
+/**
+ * undici's agent with the SSRF guard at connect (runtime.md §5.2). Three checks, because each alone has a hole: a
+ * literal address never comes to `lookup`; a name is judged by all the addresses it has, and exactly those are
+ * connected to; the peer of the finished connection is looked at again.
+ */
+export function createEgressAgent(rules: Pick<EgressRules, 'isBlockedAddress'>): Agent {
+  const guardedLookup: LookupFunction = (host, options, callback) => {
+    resolve(host, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, '')
+      const [first] = addresses
+      if (first === undefined || addresses.some(({ address }) => rules.isBlockedAddress(address))) {
+        return callback(blocked(), '')
+      }
+      if (options.all === true) return callback(null, addresses)
+      return callback(null, first.address, first.family)
+    })
+  }
+  const connect = buildConnector({
+    lookup: guardedLookup,
+    timeout: CONNECT_TIMEOUT_MS,
+    minVersion: 'TLSv1.2',
+    maxCachedSessions: 5_000,
+  })
+  return new Agent({
+    connect(options, callback) {
+      const host = options.hostname.replace(/^\[|\]$/g, '')
+      if (isIP(host) !== 0 && rules.isBlockedAddress(host)) return callback(blocked(), null)
+      connect(options, (...result) => {
+        const [error, socket] = result
+        if (error === null && rules.isBlockedAddress(socket.remoteAddress ?? '')) {
+          socket.destroy()
+          return callback(blocked(), null)
+        }
+        callback(...result)
+      })
+    },
+    connections: MAX_CONNECTIONS_PER_ORIGIN,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: 60_000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // The total deadline is the attempt's own (post-event.ts); these only bound a socket that nobody waits for.
+    headersTimeout: 60_000,
+    bodyTimeout: 60_000,
+  })
+}

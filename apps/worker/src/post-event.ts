@@ -1,0 +1,125 @@
+import { type AttemptResult, isSuccess, truncateBody } from '@switchhook/core/delivery/attempt'
+import { parseRetryAfter } from '@switchhook/core/delivery/retry-policy'
+import type { Outcome } from '@switchhook/core/event'
+import { type Dispatcher, request } from 'undici'
+import { BlockedAddressError } from './egress-agent.ts'
+
+export type EventRequest = {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer
+  readonly timeoutMs: number
+  readonly successRule: '2xx' | 'exact_200'
+}
+
+/** Enough for the 10,240 characters that a log keeps; what follows is not read. */
+const MAX_RESPONSE_BYTES = 4 * 10_240 + 4
+
+type Failure = { readonly outcome: Outcome; readonly error: string }
+
+/** What a person can act on, by the code of undici, Node or OpenSSL. Never the error's own text: it may hold an address. */
+const FAILURES: Readonly<Record<string, Failure>> = {
+  EBLOCKED: { outcome: 'blocked', error: 'The address is not one that deliveries may reach.' },
+  ECONNREFUSED: { outcome: 'unreachable', error: 'The connection was refused.' },
+  ECONNRESET: { outcome: 'unreachable', error: 'The connection was reset.' },
+  EPIPE: { outcome: 'unreachable', error: 'The connection was closed.' },
+  ENOTFOUND: { outcome: 'unreachable', error: 'The host name does not resolve.' },
+  EAI_AGAIN: { outcome: 'unreachable', error: 'The host name could not be looked up.' },
+  EHOSTUNREACH: { outcome: 'unreachable', error: 'There is no route to the host.' },
+  ENETUNREACH: { outcome: 'unreachable', error: 'There is no route to the network.' },
+  ETIMEDOUT: { outcome: 'timed_out', error: 'The connection timed out.' },
+  UND_ERR_CONNECT_TIMEOUT: { outcome: 'timed_out', error: 'The connection timed out.' },
+  UND_ERR_HEADERS_TIMEOUT: { outcome: 'timed_out', error: 'No answer in time.' },
+  UND_ERR_BODY_TIMEOUT: { outcome: 'timed_out', error: 'The answer did not end in time.' },
+  UND_ERR_SOCKET: { outcome: 'unreachable', error: 'The connection was closed without an answer.' },
+  UND_ERR_HEADERS_OVERFLOW: { outcome: 'refused', error: 'The answer has too many headers.' },
+  CERT_HAS_EXPIRED: { outcome: 'unreachable', error: 'The certificate has expired.' },
+  CERT_NOT_YET_VALID: { outcome: 'unreachable', error: 'The certificate is not valid yet.' },
+  ERR_TLS_CERT_ALTNAME_INVALID: {
+    outcome: 'unreachable',
+    error: 'The certificate is for another host.',
+  },
+  DEPTH_ZERO_SELF_SIGNED_CERT: {
+    outcome: 'unreachable',
+    error: 'The certificate is self-signed.',
+  },
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: {
+    outcome: 'unreachable',
+    error: 'The certificate cannot be verified: its issuer is unknown.',
+  },
+}
+
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return ''
+  if ('code' in error && typeof error.code === 'string') return error.code
+  // Several addresses were tried: the first one's failure stands for all.
+  if (error instanceof AggregateError) return codeOf(error.errors[0])
+  return codeOf(error.cause)
+}
+
+function toFailure(error: unknown, signal: AbortSignal, timeoutMs: number): Failure {
+  if (error instanceof BlockedAddressError) return FAILURES.EBLOCKED as Failure
+  if (signal.aborted)
+    return { outcome: 'timed_out', error: `No complete answer in ${timeoutMs} ms.` }
+  const code = codeOf(error)
+  const known = FAILURES[code]
+  if (known !== undefined) return known
+  if (code.startsWith('HPE_')) return { outcome: 'refused', error: 'The answer is not valid HTTP.' }
+  return { outcome: 'unreachable', error: `The request failed (${code || 'unknown reason'}).` }
+}
+
+/** The first bytes of the answer. Beyond the cap the connection is dropped: it may go on for ever. */
+async function readBody(body: Dispatcher.ResponseData['body']): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of body) {
+    chunks.push(chunk)
+    bytes += chunk.length
+    if (bytes >= MAX_RESPONSE_BYTES) break // leaving the loop destroys the stream
+  }
+  return truncateBody(Buffer.concat(chunks).toString('utf8'))
+}
+
+/**
+ * One HTTP POST with a deadline over all of it: connecting, sending, the last byte of the answer. Redirects are not
+ * followed, nothing is decompressed. Never throws: whatever happens is an outcome.
+ */
+export async function postEvent(agent: Dispatcher, event: EventRequest): Promise<AttemptResult> {
+  const startedAtMs = performance.now()
+  const elapsedMs = (): number => Math.round(performance.now() - startedAtMs)
+  const signal = AbortSignal.timeout(event.timeoutMs)
+  let statusCode: number | null = null
+  let retryAfterMs: number | null = null
+  try {
+    const { headers, body, ...response } = await request(event.url, {
+      dispatcher: agent,
+      method: 'POST',
+      headers: event.headers,
+      body: event.body,
+      signal,
+    })
+    statusCode = response.statusCode
+    const retryAfter = headers['retry-after']
+    if (statusCode === 429 || statusCode === 503) {
+      retryAfterMs = parseRetryAfter([retryAfter].flat()[0], Date.now())
+    }
+    const responseBody = await readBody(body)
+    const isDelivered = isSuccess(event.successRule, statusCode)
+    return {
+      outcome: isDelivered ? 'delivered' : 'refused',
+      error: isDelivered ? null : `The destination answered ${statusCode}.`,
+      ...{ statusCode, responseBody, retryAfterMs },
+      responseTimeMs: elapsedMs(),
+    }
+  } catch (error) {
+    const failure = toFailure(error, signal, event.timeoutMs)
+    // The status line decides: an answer that breaks off, or never ends, after a 200 was a 200.
+    const isDelivered = statusCode !== null && isSuccess(event.successRule, statusCode)
+    return {
+      outcome: isDelivered ? 'delivered' : failure.outcome,
+      error: isDelivered ? null : failure.error,
+      ...{ statusCode, retryAfterMs, responseBody: null },
+      responseTimeMs: elapsedMs(),
+    }
+  }
+}

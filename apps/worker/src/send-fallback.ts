@@ -1,0 +1,126 @@
+import {
+  type DeliveryJob,
+  decodeEvent,
+  parseDeliveryJob,
+} from '@switchhook/core/delivery/delivery-job'
+import type { AcceptedEvent, DeliveryState, Destination } from '@switchhook/core/event'
+import type { Logger } from '@switchhook/core/log'
+import type { Metrics } from '@switchhook/core/metrics'
+import { adapterOf } from '@switchhook/core/providers/registry'
+import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
+import type { Snapshot } from '@switchhook/core/routing/snapshot'
+import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
+import { z } from 'zod'
+import { createFallbackMail } from './fallback-mail.ts'
+import { toDeliveryRecord } from './prepare-request.ts'
+import type { RecordDelivery } from './recorder.ts'
+import type { MailSender } from './send-mail.ts'
+
+const jobSchema = z.object({
+  deliveryId: z.string(),
+  to: z.string(),
+  reason: z.string(),
+  attempts: z.number(),
+  delivery: z.unknown().transform(parseDeliveryJob),
+})
+
+/** Throws for what this version did not write. */
+export function parseFallbackJob(data: unknown): FallbackJob {
+  return jobSchema.parse(data)
+}
+
+export type SendFallbackDeps = {
+  readonly nowMs: () => number
+  readonly snapshot: Pick<Snapshot, 'findPhoneNumber'>
+  readonly findDestination: (id: string) => Promise<Destination | undefined>
+  readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
+  readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
+  readonly sender: Pick<MailSender, 'send'>
+  readonly record: RecordDelivery
+  readonly publicBaseUrl: string
+  readonly retryForMs: number
+  readonly metrics: Pick<Metrics, 'fallbackEmails' | 'deliveries'>
+  readonly log: Logger
+}
+
+const FIRST_RETRY_MS = 5_000
+const MAX_RETRY_MS = 600_000
+
+function retryDelayMs(failedTries: number): number {
+  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failedTries - 1, 10), MAX_RETRY_MS)
+}
+
+async function settle(
+  deps: SendFallbackDeps,
+  job: FallbackJob,
+  state: Extract<DeliveryState, 'emailed' | 'given_up'>,
+  reason: string,
+): Promise<JobStep> {
+  const { attempts, delivery } = job
+  const change = {
+    state,
+    attempts,
+    dueAtMs: deps.nowMs(),
+    fallbackAtMs: null,
+    reason,
+    attempt: null,
+  }
+  await deps.record(toDeliveryRecord(delivery, change))
+  deps.metrics.deliveries.inc({ state })
+  const { deliveryId: delivery_id, event } = delivery
+  const fields = {
+    delivery_id,
+    event_id: event.id,
+    destination_id: delivery.destinationId,
+    attempts,
+  }
+  if (state === 'given_up') deps.log.error({ ...fields, reason }, 'delivery.given_up')
+  else deps.log.info(fields, 'delivery.emailed')
+  return { kind: 'done' }
+}
+
+/**
+ * Sends the mail of one exhausted delivery. Looks first whether an earlier run sent it: the one gap left is a worker
+ * that dies between the mail server's 250 and the commit of `emailed`, and there the Message-ID is the same.
+ */
+export async function sendFallback(
+  deps: SendFallbackDeps,
+  run: JobRun<FallbackJob>,
+): Promise<JobStep> {
+  const { delivery, reason } = run.data
+  const progress = await deps.findProgress(delivery)
+  if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
+
+  const event = decodeEvent(delivery.event) ?? (await deps.findEvent(delivery))
+  if (event === undefined) {
+    return settle(deps, run.data, 'given_up', 'The payload is no longer kept.')
+  }
+  const destination = await deps.findDestination(delivery.destinationId)
+  const number =
+    event.phoneNumber === null
+      ? undefined
+      : deps.snapshot.findPhoneNumber(event.organizationId, event.phoneNumber)
+  const mail = createFallbackMail({
+    ...{
+      deliveryId: delivery.deliveryId,
+      to: run.data.to,
+      reason,
+      attempts: run.data.attempts,
+      event,
+    },
+    content: adapterOf(event.provider).read(event.payload, event.contentType),
+    serviceId: number?.serviceId ?? '',
+    webhookUrl: destination?.url ?? '',
+    publicBaseUrl: deps.publicBaseUrl,
+  })
+  const result = await deps.sender.send(mail)
+  deps.metrics.fallbackEmails.inc({ outcome: result.kind })
+  if (result.kind === 'sent') return settle(deps, run.data, 'emailed', reason)
+  const owedSinceMs = progress?.fallbackAtMs ?? delivery.createdAtMs
+  const isTooLate = progress !== undefined && deps.nowMs() - owedSinceMs > deps.retryForMs
+  if (result.kind === 'rejected' || isTooLate) {
+    return settle(deps, run.data, 'given_up', `${reason} The fallback mail failed: ${result.error}`)
+  }
+  deps.log.warn({ delivery_id: delivery.deliveryId, error: result.error }, 'fallback.failed')
+  return { kind: 'retry', delayMs: retryDelayMs(run.run) }
+}

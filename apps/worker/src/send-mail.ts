@@ -1,0 +1,81 @@
+import { createTransport } from 'nodemailer'
+import type { FallbackMail } from './fallback-mail.ts'
+
+export type MailResult =
+  | { readonly kind: 'sent' }
+  /** Worth another try: the server is away, busy, or greylists. */
+  | { readonly kind: 'failed'; readonly error: string }
+  /** The server will not take it, today or tomorrow (5xx). */
+  | { readonly kind: 'rejected'; readonly error: string }
+
+export type MailSender = {
+  send(mail: FallbackMail): Promise<MailResult>
+  close(): void
+}
+
+/** Nodemailer's own defaults wait up to ten minutes. */
+const TIMEOUTS = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 }
+
+function toResult(error: unknown): MailResult {
+  const code = error instanceof Error && 'responseCode' in error ? Number(error.responseCode) : 0
+  const text = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
+  const told = code > 0 ? `The mail server answered ${code}.` : `The mail server failed (${text}).`
+  return code >= 500 && code < 600
+    ? { kind: 'rejected', error: told }
+    : { kind: 'failed', error: told }
+}
+
+/** Sends over SMTP, a few connections at a time. Never throws. */
+export function createMailSender(smtpUrl: string, from: string): MailSender {
+  const transport = createTransport(
+    {
+      url: smtpUrl,
+      pool: true,
+      maxConnections: 3,
+      ...TIMEOUTS,
+      // Content comes from outside: it must never name a file or a URL to be read.
+      disableFileAccess: true,
+      disableUrlAccess: true,
+    },
+    { from },
+  )
+  return {
+    async send(mail) {
+      try {
+        await transport.sendMail({
+          // One address as an object: a text would be parsed, and could grow recipients.
+          to: { name: '', address: mail.to },
+          subject: mail.subject,
+          text: mail.text,
+          html: mail.html,
+          messageId: mail.messageId,
+          headers: { 'Auto-Submitted': 'auto-generated' },
+          attachments: [
+            {
+              filename: 'payload.json',
+              contentType: 'application/json',
+              content: payloadJson(mail.payload),
+            },
+          ],
+        })
+        return { kind: 'sent' }
+      } catch (error) {
+        return toResult(error)
+      }
+    },
+    close: () => transport.close(),
+  }
+}
+
+/** The event's body, byte for byte if it is JSON, else as text or base64 in a JSON document. */
+function payloadJson(payload: Buffer): Buffer {
+  const text = payload.toString('utf8')
+  try {
+    JSON.parse(text)
+    return payload
+  } catch {
+    const isText = Buffer.from(text, 'utf8').equals(payload)
+    const body = isText ? { payload: text } : { payload_base64: payload.toString('base64') }
+    return Buffer.from(JSON.stringify(body, null, 2))
+  }
+}

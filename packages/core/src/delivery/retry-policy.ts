@@ -1,0 +1,57 @@
+import type { RetryPolicy } from '../event.ts'
+
+/** contract.md: about 3.5 hours in all. */
+export const DEFAULT_RETRY: RetryPolicy = {
+  maxAttempts: 10,
+  delaysSeconds: [5, 15, 45, 135, 405, 1215, 3600, 3600, 3600],
+  jitter: true,
+}
+
+const JITTER = 0.2
+const MAX_RETRY_AFTER_MS = 3_600_000
+const MAX_DELAY_MS = 7 * 86_400_000
+
+/** The last delay stands for all attempts beyond the list. */
+function plannedDelayMs(policy: RetryPolicy, failedAttempt: number): number {
+  const index = Math.min(Math.max(failedAttempt, 1), policy.delaysSeconds.length) - 1
+  return (policy.delaysSeconds[index] ?? 0) * 1000
+}
+
+/**
+ * How long to wait after `failedAttempt` (from 1), in whole milliseconds. `random` is in [0, 1). A destination's
+ * Retry-After may lengthen the wait up to an hour, never shorten it. Always finite and never negative: BullMQ would
+ * retry in a hot loop on NaN.
+ */
+export function retryDelayMs(
+  policy: RetryPolicy,
+  failedAttempt: number,
+  retryAfterMs: number | null,
+  random: number,
+): number {
+  const planned = plannedDelayMs(policy, failedAttempt)
+  const spread = policy.jitter ? planned * (1 - JITTER + 2 * JITTER * random) : planned
+  const asked =
+    retryAfterMs !== null && Number.isFinite(retryAfterMs)
+      ? Math.min(retryAfterMs, MAX_RETRY_AFTER_MS)
+      : 0
+  const delayMs = Math.min(Math.max(spread, asked), MAX_DELAY_MS)
+  return Number.isFinite(delayMs) ? Math.max(0, Math.round(delayMs)) : MAX_RETRY_AFTER_MS
+}
+
+/** The longest the whole schedule can take: past it, a delivery that is still held back goes to its fallback. */
+export function wholeScheduleMs(policy: RetryPolicy): number {
+  let sumMs = 0
+  for (let attempt = 1; attempt < policy.maxAttempts; attempt += 1) {
+    sumMs += plannedDelayMs(policy, attempt)
+  }
+  return Math.round(sumMs * (policy.jitter ? 1 + JITTER : 1))
+}
+
+/** Retry-After as seconds or as an HTTP date (RFC 9110 §10.2.3), in milliseconds from `nowMs`; null for anything else. */
+export function parseRetryAfter(header: string | undefined, nowMs: number): number | null {
+  const text = header?.trim() ?? ''
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
+  if (!/^[A-Za-z]{3,9},? /.test(text)) return null
+  const atMs = Date.parse(text)
+  return Number.isNaN(atMs) ? null : Math.max(0, atMs - nowMs)
+}

@@ -1,0 +1,88 @@
+/** The words of the product: what was accepted, where it goes. Everything else imports these types. */
+
+export const PROVIDERS = ['twilio', 'telnyx', 'kudosity', 'pbx', 'platform'] as const
+export type ProviderName = (typeof PROVIDERS)[number]
+
+export const VOICE_EVENT_TYPES = [
+  'call_started',
+  'call_answered',
+  'call_ended',
+  'call_failed',
+  'recording_started',
+  'recording_completed',
+  'transcript',
+  'tool_call',
+  'transfer_initiated',
+] as const
+
+export const MESSAGE_EVENT_TYPES = [
+  'sms_received',
+  'mms_received',
+  'sms_status',
+  'mms_status',
+  'link_hit',
+  'opt_out',
+] as const
+
+export const EVENT_TYPES = [...MESSAGE_EVENT_TYPES, ...VOICE_EVENT_TYPES, 'unknown'] as const
+export type EventType = (typeof EVENT_TYPES)[number]
+
+/** A verified webhook, about to be made durable. `payload` is the body as it came, byte for byte. */
+export type AcceptedEvent = {
+  readonly id: string
+  readonly organizationId: string
+  readonly provider: ProviderName
+  readonly type: EventType
+  readonly receivedAtMs: number
+  /** The tenant's own number. */
+  readonly phoneNumber: string | null
+  /** The other side's number. */
+  readonly peerNumber: string | null
+  readonly callSid: string | null
+  readonly assistantId: number | null
+  readonly contentType: string
+  readonly payload: Buffer
+}
+
+export const FORMATS = ['burki', 'pbx', 'kudosity', 'standard', 'raw'] as const
+export type FormatName = (typeof FORMATS)[number]
+
+export const DELIVERY_STATES = [
+  'pending',
+  'delivered',
+  'emailed',
+  'given_up',
+  'expired',
+  'cancelled',
+] as const
+export type DeliveryState = (typeof DELIVERY_STATES)[number]
+
+export const OUTCOMES = ['delivered', 'refused', 'timed_out', 'unreachable', 'blocked'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+/** When to try again: attempt n+1 follows attempt n after `delaysSeconds[n-1]`, ±20 % when `jitter`. */
+export type RetryPolicy = {
+  readonly maxAttempts: number
+  readonly delaysSeconds: readonly number[]
+  readonly jitter: boolean
+}
+
+export type Destination = {
+  readonly id: string
+  readonly organizationId: string
+  readonly url: string
+  readonly format: FormatName
+  readonly eventTypes: readonly string[]
+  readonly assistantId: number | null
+  readonly phoneNumber: string | null
+  readonly fallbackEmail: string | null
+  readonly successRule: '2xx' | 'exact_200'
+  readonly timeoutMs: number
+  readonly retry: RetryPolicy
+  readonly headers: Readonly<Record<string, string>>
+  readonly status: 'active' | 'paused' | 'disabled'
+  /** Encrypted; opened only where a request is signed. */
+  readonly secret: string
+  readonly previousSecret: string | null
+  readonly previousSecretExpiresAtMs: number | null
+}

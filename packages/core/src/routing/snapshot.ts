@@ -1,0 +1,181 @@
+import type { KeyObject } from 'node:crypto'
+import type { Destination, ProviderName } from '../event.ts'
+
+/** A row as it was read last; `isDeleted` rows take their predecessor out of the snapshot. */
+type Versioned = { readonly version: number; readonly isDeleted: boolean }
+
+export type Organization = Versioned & { readonly id: string; readonly name: string }
+
+export type ApiKey = Versioned & {
+  readonly id: string
+  readonly organizationId: string
+  readonly secretSha256: Buffer
+  readonly scopes: readonly ('read' | 'write' | 'admin')[]
+}
+
+export type ProviderAccount = Versioned & {
+  readonly id: string
+  readonly organizationId: string
+  readonly provider: ProviderName
+  readonly accountSid: string | null
+  /** The tokens a signature may hold with, opened once when the row is read. */
+  readonly verifyKeys: readonly KeyObject[]
+}
+
+export type Assistant = Versioned & {
+  readonly id: number
+  readonly organizationId: string
+  readonly fallbackEmail: string | null
+}
+
+export type PhoneNumber = Versioned & {
+  readonly id: number
+  readonly organizationId: string
+  readonly phoneNumber: string
+  readonly assistantId: number | null
+  readonly serviceId: string | null
+}
+
+export type DestinationRow = Destination & Versioned
+
+/** What changed since a version, as the store reads it. */
+export type ConfigChanges = {
+  readonly organizations: readonly Organization[]
+  readonly apiKeys: readonly ApiKey[]
+  readonly providerAccounts: readonly ProviderAccount[]
+  readonly assistants: readonly Assistant[]
+  readonly phoneNumbers: readonly PhoneNumber[]
+  readonly destinations: readonly DestinationRow[]
+}
+
+/** Tenants, numbers and destinations in memory: what a request needs to know without asking anybody. */
+export type Snapshot = {
+  version(): number
+  /** Takes the changes over, one row at a time. */
+  apply(changes: ConfigChanges): void
+  hasOrganization(id: string): boolean
+  findApiKey(id: string): ApiKey | undefined
+  /** More than one tenant may have registered an account; a signature tells whose it is. */
+  findAccounts(provider: ProviderName, accountSid: string): readonly ProviderAccount[]
+  findAssistant(id: number): Assistant | undefined
+  findPhoneNumber(organizationId: string, phoneNumber: string): PhoneNumber | undefined
+  findDestination(id: string): Destination | undefined
+  /** All destinations whose scope may cover the number or assistant, whatever their event types. */
+  destinationsInScope(scope: Scope): readonly Destination[]
+}
+
+export type Scope = {
+  readonly organizationId: string
+  readonly phoneNumber: string | null
+  readonly assistantId: number | null
+}
+
+/** An index from a key to the rows that have it; a row moves when its key changes. */
+function createIndex<Row extends { readonly id: string }>(): {
+  put(key: string, row: Row): void
+  remove(key: string, row: Row): void
+  find(key: string): readonly Row[]
+} {
+  const rowsByKey = new Map<string, Row[]>()
+  return {
+    put(key, row) {
+      rowsByKey.set(key, [...(rowsByKey.get(key) ?? []), row])
+    },
+    remove(key, row) {
+      const rest = (rowsByKey.get(key) ?? []).filter(({ id }) => id !== row.id)
+      if (rest.length === 0) rowsByKey.delete(key)
+      else rowsByKey.set(key, rest)
+    },
+    find: (key) => rowsByKey.get(key) ?? [],
+  }
+}
+
+const numberKey = (organizationId: string, phoneNumber: string): string =>
+  `${organizationId} ${phoneNumber}`
+const accountKey = (provider: ProviderName, accountSid: string): string =>
+  `${provider} ${accountSid}`
+
+/** Where a destination is filed: under its number, else its assistant, else its organization. */
+function scopeKey(destination: Destination): string {
+  if (destination.phoneNumber !== null) {
+    return `number ${numberKey(destination.organizationId, destination.phoneNumber)}`
+  }
+  if (destination.assistantId !== null) return `assistant ${destination.assistantId}`
+  return `organization ${destination.organizationId}`
+}
+
+export function createSnapshot(): Snapshot {
+  let version = 0
+  const organizations = new Map<string, Organization>()
+  const apiKeys = new Map<string, ApiKey>()
+  const accounts = new Map<string, ProviderAccount>()
+  const accountsBySid = createIndex<ProviderAccount>()
+  const assistants = new Map<number, Assistant>()
+  const numbers = new Map<string, PhoneNumber>()
+  const destinations = new Map<string, DestinationRow>()
+  const destinationsByScope = createIndex<DestinationRow>()
+
+  function see(row: Versioned): void {
+    version = Math.max(version, row.version)
+  }
+
+  function keep<Key, Row extends Versioned>(map: Map<Key, Row>, key: Key, row: Row): void {
+    see(row)
+    if (row.isDeleted) map.delete(key)
+    else map.set(key, row)
+  }
+
+  function applyAccount(row: ProviderAccount): void {
+    const before = accounts.get(row.id)
+    if (before?.accountSid) {
+      accountsBySid.remove(accountKey(before.provider, before.accountSid), before)
+    }
+    keep(accounts, row.id, row)
+    if (!row.isDeleted && row.accountSid) {
+      accountsBySid.put(accountKey(row.provider, row.accountSid), row)
+    }
+  }
+
+  function applyNumber(row: PhoneNumber): void {
+    const key = numberKey(row.organizationId, row.phoneNumber)
+    // A number that was deleted and made again has two rows; the older one must not take the newer out.
+    const current = numbers.get(key)
+    if (row.isDeleted && current !== undefined && current.id !== row.id) see(row)
+    else keep(numbers, key, row)
+  }
+
+  function applyDestination(row: DestinationRow): void {
+    const before = destinations.get(row.id)
+    if (before !== undefined) destinationsByScope.remove(scopeKey(before), before)
+    keep(destinations, row.id, row)
+    if (!row.isDeleted) destinationsByScope.put(scopeKey(row), row)
+  }
+
+  return {
+    version: () => version,
+    apply(changes) {
+      for (const row of changes.organizations) keep(organizations, row.id, row)
+      for (const row of changes.apiKeys) keep(apiKeys, row.id, row)
+      for (const row of changes.providerAccounts) applyAccount(row)
+      for (const row of changes.assistants) keep(assistants, row.id, row)
+      for (const row of changes.phoneNumbers) applyNumber(row)
+      for (const row of changes.destinations) applyDestination(row)
+    },
+    hasOrganization: (id) => organizations.has(id),
+    findApiKey: (id) => apiKeys.get(id),
+    findAccounts: (provider, accountSid) => accountsBySid.find(accountKey(provider, accountSid)),
+    findAssistant: (id) => assistants.get(id),
+    findPhoneNumber: (organizationId, phoneNumber) =>
+      numbers.get(numberKey(organizationId, phoneNumber)),
+    findDestination: (id) => destinations.get(id),
+    destinationsInScope({ organizationId, phoneNumber, assistantId }) {
+      return [
+        ...(phoneNumber === null
+          ? []
+          : destinationsByScope.find(`number ${numberKey(organizationId, phoneNumber)}`)),
+        ...(assistantId === null ? [] : destinationsByScope.find(`assistant ${assistantId}`)),
+        ...destinationsByScope.find(`organization ${organizationId}`),
+      ]
+    },
+  }
+}

@@ -1,0 +1,105 @@
+import { decodeEvent, encodeEvent } from './delivery/delivery-job.ts'
+import type { AcceptedEvent } from './event.ts'
+import type { RedisConnection } from './redis.ts'
+import type { DeliveryRecord } from './store/delivery-log.ts'
+import type { JournalEntry } from './store/journal.ts'
+
+const LIST = '{switchhook:control}:spool'
+const POISON_LIST = '{switchhook:control}:spool-poison'
+const MAX_POISON_ITEMS = 1_000
+const seenKey = (eventId: string): string => `{switchhook:control}:seen:${eventId}`
+/** Longer than any provider's retry horizon; the keys exist only for events taken while Postgres was away. */
+const SEEN_SECONDS = 72 * 3600
+
+/** Dedupe and durability in one step: killed between the two, a provider's retry would be taken for a duplicate and lost. */
+const TAKE = `
+if redis.call('exists', KEYS[1]) == 1 then return 0 end
+if redis.call('llen', KEYS[2]) >= tonumber(ARGV[3]) then return -1 end
+redis.call('rpush', KEYS[2], ARGV[1])
+redis.call('set', KEYS[1], '1', 'ex', ARGV[2])
+return 1`
+
+export type SpoolItem =
+  | { readonly kind: 'event'; readonly entry: JournalEntry }
+  | { readonly kind: 'record'; readonly record: DeliveryRecord }
+
+/** What Postgres must be told when it is back: accepted events and attempts, in the order they happened. */
+export type Spool = {
+  /** `new`: durable in Redis. `duplicate`: was before. `full`: refused. */
+  takeEvent(entry: JournalEntry): Promise<'new' | 'duplicate' | 'full'>
+  /** Was this event taken here in the last 72 h? */
+  hasSeen(eventId: string): Promise<boolean>
+  /** Adds a record, without its bodies when the spool is more than full; throws `SpoolFullError` at twice its size. */
+  addRecord(record: DeliveryRecord): Promise<{ readonly bodiesKept: boolean }>
+  length(): Promise<number>
+  read(count: number): Promise<SpoolItem[]>
+  /** Forgets the oldest `count`: they are in Postgres now. */
+  drop(count: number): Promise<void>
+  /** Puts what Postgres refuses for its content where a person can look at it (at most the newest 1,000). */
+  setAside(item: SpoolItem): Promise<void>
+}
+
+export class SpoolFullError extends Error {
+  override readonly name = 'SpoolFullError'
+}
+
+type EncodedEvent = ReturnType<typeof encodeEvent>
+
+function encodeItem(item: SpoolItem): string {
+  if (item.kind === 'record') return JSON.stringify(item)
+  const { event, deliveries } = item.entry
+  return JSON.stringify({ kind: 'event', event: encodeEvent(event, 'all'), deliveries })
+}
+
+function decodeItem(text: string): SpoolItem {
+  const item = JSON.parse(text) as
+    | Extract<SpoolItem, { kind: 'record' }>
+    | { kind: 'event'; event: EncodedEvent; deliveries: JournalEntry['deliveries'] }
+  if (item.kind === 'record') return item
+  const event = decodeEvent(item.event) as AcceptedEvent
+  return { kind: 'event', entry: { event, deliveries: item.deliveries } }
+}
+
+/** Attempts may fill it this many times over before they are refused: without them Postgres would think the work undone. */
+const RECORD_ROOM = 2
+
+export function createSpool(connection: RedisConnection, maxItems: number): Spool {
+  return {
+    async takeEvent(entry) {
+      const text = encodeItem({ kind: 'event', entry })
+      const keys = [seenKey(entry.event.id), LIST]
+      const answer = await connection.eval(TAKE, 2, ...keys, text, SEEN_SECONDS, maxItems)
+      if (answer === -1) return 'full'
+      return answer === 1 ? 'new' : 'duplicate'
+    },
+    async hasSeen(eventId) {
+      return (await connection.exists(seenKey(eventId))) === 1
+    },
+    async addRecord(record) {
+      const length = await connection.llen(LIST)
+      if (length >= RECORD_ROOM * maxItems) throw new SpoolFullError(`${length} items are spooled`)
+      const bodiesKept = length < maxItems
+      const { attempt } = record
+      const bare = {
+        ...record,
+        attempt: attempt && { ...attempt, requestBodyBase64: null, responseBody: null },
+      }
+      await connection.rpush(
+        LIST,
+        encodeItem({ kind: 'record', record: bodiesKept ? record : bare }),
+      )
+      return { bodiesKept }
+    },
+    length: () => connection.llen(LIST),
+    async read(count) {
+      return (await connection.lrange(LIST, 0, count - 1)).map(decodeItem)
+    },
+    async drop(count) {
+      await connection.ltrim(LIST, count, -1)
+    },
+    async setAside(item) {
+      await connection.rpush(POISON_LIST, encodeItem(item))
+      await connection.ltrim(POISON_LIST, -MAX_POISON_ITEMS, -1)
+    },
+  }
+}

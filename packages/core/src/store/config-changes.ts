@@ -1,0 +1,150 @@
+import { createSecretKey } from 'node:crypto'
+import type { Kysely, Selectable } from 'kysely'
+import type { Logger } from '../log.ts'
+import type { ConfigChanges, DestinationRow, ProviderAccount } from '../routing/snapshot.ts'
+import { decryptSecret, type KeyRing } from '../secrets.ts'
+import type { Database } from './database.ts'
+
+/** What a secret column is sealed to: see `encryptSecret`. */
+export const sealOf = (rowId: string, column: string): string => `${rowId}.${column}`
+
+const VERIFY_COLUMNS = ['auth_token', 'secondary_auth_token'] as const
+
+/**
+ * A token that cannot be opened (its key was removed too early) must not stop the other tenants: the account is
+ * loaded without it, its webhooks fail verification, and the log says why.
+ */
+function toAccount(
+  row: Selectable<Database['provider_accounts']>,
+  ring: KeyRing,
+  log: Logger,
+): ProviderAccount {
+  const verifyKeys = VERIFY_COLUMNS.flatMap((column) => {
+    const envelope = row[column]
+    if (envelope === null) return []
+    try {
+      return [createSecretKey(decryptSecret(ring, envelope, sealOf(row.id, column)), 'utf8')]
+    } catch (error) {
+      log.error({ provider_account_id: row.id, column, error }, 'secret.unreadable')
+      return []
+    }
+  })
+  return {
+    id: row.id,
+    organizationId: row.organization_id,
+    provider: row.provider,
+    accountSid: row.account_sid,
+    verifyKeys,
+    ...versionOf(row),
+  }
+}
+
+function versionOf(row: { version: number; deleted_at: Date | null }): {
+  version: number
+  isDeleted: boolean
+} {
+  return { version: row.version, isDeleted: row.deleted_at !== null }
+}
+
+/** A destinations row in the product's words. */
+export function toDestination(row: Selectable<Database['destinations']>): DestinationRow {
+  return {
+    id: row.id,
+    organizationId: row.organization_id,
+    url: row.url,
+    format: row.format,
+    eventTypes: row.event_types,
+    assistantId: row.assistant_id,
+    phoneNumber: row.phone_number,
+    fallbackEmail: row.fallback_email,
+    successRule: row.success_rule,
+    timeoutMs: row.timeout_ms,
+    retry: {
+      maxAttempts: row.max_attempts,
+      delaysSeconds: row.delays_seconds,
+      jitter: row.jitter,
+    },
+    headers: row.headers,
+    status: row.status,
+    secret: row.secret,
+    previousSecret: row.previous_secret,
+    previousSecretExpiresAtMs: row.previous_secret_expires_at?.getTime() ?? null,
+    ...versionOf(row),
+  }
+}
+
+/** Every configuration row written since `version` (0: all), deleted ones included. */
+export async function findConfigChanges(
+  db: Kysely<Database>,
+  version: number,
+  ring: KeyRing,
+  log: Logger,
+): Promise<ConfigChanges> {
+  // One moment for all tables: a destination never arrives without the assistant it names.
+  return db
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async (tx) => {
+      const organizations = await tx
+        .selectFrom('organizations')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      const apiKeys = await tx
+        .selectFrom('api_keys')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      const accounts = await tx
+        .selectFrom('provider_accounts')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      const assistants = await tx
+        .selectFrom('assistants')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      const numbers = await tx
+        .selectFrom('phone_numbers')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      const destinations = await tx
+        .selectFrom('destinations')
+        .selectAll()
+        .where('version', '>', version)
+        .execute()
+      return {
+        organizations: organizations.map((row) => ({
+          id: row.id,
+          name: row.name,
+          ...versionOf(row),
+        })),
+        apiKeys: apiKeys.map((row) => ({
+          id: row.id,
+          organizationId: row.organization_id,
+          secretSha256: row.secret_sha256,
+          scopes: row.scopes,
+          ...versionOf(row),
+        })),
+        providerAccounts: accounts.map((row) => toAccount(row, ring, log)),
+        assistants: assistants.map((row) => ({
+          id: row.id,
+          organizationId: row.organization_id,
+          fallbackEmail: row.webhook_fallback_email,
+          ...versionOf(row),
+        })),
+        phoneNumbers: numbers.map((row) => ({
+          id: row.id,
+          organizationId: row.organization_id,
+          phoneNumber: row.phone_number,
+          assistantId: row.assistant_id,
+          serviceId: row.service_id,
+          ...versionOf(row),
+        })),
+        destinations: destinations.map(toDestination),
+      }
+    })
+}

@@ -1,0 +1,195 @@
+import { type ColumnType, type Generated, Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import type { DeliveryState, EventType, FormatName, Outcome, ProviderName } from '../event.ts'
+import type { Logger } from '../log.ts'
+
+/** Set by the database; the trigger of migration 0001 stamps version and updated_at. */
+type Stamped = {
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
+  deleted_at: ColumnType<Date | null, never, Date>
+  version: Generated<number>
+}
+
+export type Scope = 'read' | 'write' | 'admin'
+
+/** The tables by hand; an integration test compares them with the migrated schema. */
+export type Database = {
+  organizations: Stamped & { id: string; name: string }
+  api_keys: Stamped & {
+    id: string
+    organization_id: string
+    name: string
+    secret_sha256: Buffer
+    scopes: Scope[]
+  }
+  provider_accounts: Stamped & {
+    id: string
+    organization_id: string
+    provider: ProviderName
+    account_sid: string | null
+    auth_token: string | null
+    secondary_auth_token: string | null
+  }
+  assistants: Stamped & {
+    id: Generated<number>
+    organization_id: string
+    name: string
+    webhook_url: string | null
+    sms_webhook_url: string | null
+    messaging_service_sid: string | null
+    webhook_fallback_email: string | null
+  }
+  phone_numbers: Stamped & {
+    id: Generated<number>
+    organization_id: string
+    phone_number: string
+    provider: ProviderName
+    assistant_id: number | null
+    service_id: string | null
+    webhook_url: string | null
+    webhook_url_fallback: string | null
+  }
+  destinations: Stamped & {
+    id: string
+    organization_id: string
+    name: string
+    url: string
+    format: FormatName
+    event_types: string[]
+    assistant_id: number | null
+    phone_number: string | null
+    filter: ColumnType<Record<string, unknown> | null, string | null, string | null>
+    fallback_email: string | null
+    success_rule: '2xx' | 'exact_200'
+    timeout_ms: number
+    max_attempts: number
+    delays_seconds: number[]
+    jitter: boolean
+    rate_limit_per_second: number | null
+    max_concurrency: number
+    freshness_seconds: number | null
+    headers: ColumnType<Record<string, string>, string, string>
+    status: 'active' | 'paused' | 'disabled'
+    secret: string
+    previous_secret: string | null
+    previous_secret_expires_at: Date | null
+    implied_by: 'assistant_sms' | 'assistant_voice' | 'phone_number' | null
+  }
+  dedupe_keys: { event_id: string; received_at: Date }
+  events: {
+    id: string
+    received_at: Date
+    organization_id: string
+    provider: ProviderName
+    type: EventType
+    phone_number: string | null
+    peer_number: string | null
+    call_sid: string | null
+    assistant_id: number | null
+    content_type: string
+    payload: Buffer
+    delivery_count: number
+  }
+  deliveries: {
+    id: string
+    created_at: Date
+    event_id: string
+    event_received_at: Date
+    organization_id: string
+    destination_id: string
+    event_type: EventType
+    phone_number: string | null
+    call_sid: string | null
+    state: DeliveryState
+    attempts: number
+    due_at: Date
+    fallback_at: Date | null
+    reason: string | null
+    updated_at: Date
+  }
+  webhook_logs: {
+    id: Generated<number>
+    attempted_at: Date
+    delivery_id: string
+    attempt: number
+    event_id: string
+    organization_id: string
+    destination_id: string
+    assistant_id: number | null
+    call_sid: string | null
+    webhook_url: string
+    webhook_type: string
+    request_content_type: string
+    request_body: Buffer | null
+    response_status_code: number | null
+    response_body: string | null
+    response_time_ms: number
+    outcome: Outcome
+    error_message: string | null
+  }
+  calls: {
+    id: Generated<number>
+    organization_id: string
+    call_sid: string
+    assistant_id: number | null
+    to_phone_number: string | null
+    customer_phone_number: string | null
+    status: string
+    duration_seconds: number | null
+    started_at: Date | null
+    ended_at: Date | null
+    created_at: Generated<Date>
+  }
+}
+
+export type DatabaseOptions = {
+  readonly url: string
+  readonly applicationName: string
+  readonly maxConnections: number
+  /** A frozen server never answers: every statement has this deadline, and connecting has it too. */
+  readonly queryTimeoutMs: number
+}
+
+/** A handle for both ways in: Kysely for the API's queries, the pool for the few fixed statements of the hot path. */
+export type DatabaseHandle = {
+  readonly db: Kysely<Database>
+  readonly pool: pg.Pool
+  close(): Promise<void>
+}
+
+// int8 as number: sequences and counts here stay below 2^53. bytea and timestamptz keep pg's own parsers.
+const types: pg.CustomTypesConfig = {
+  getTypeParser(oid, format) {
+    if (Number(oid) === pg.types.builtins.INT8) return Number
+    return pg.types.getTypeParser(oid, format)
+  },
+}
+
+/** Connects on first use; never throws because Postgres is away. */
+export function openDatabase(options: DatabaseOptions, log: Logger): DatabaseHandle {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    max: options.maxConnections,
+    connectionTimeoutMillis: options.queryTimeoutMs,
+    query_timeout: options.queryTimeoutMs,
+    idle_in_transaction_session_timeout: 30_000,
+    keepAlive: true,
+    types,
+  })
+  // Without a listener, an idle connection that is cut ends the process.
+  pool.on('error', (error) => log.warn({ error: error.message }, 'database.connection_failed'))
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
+  return { db, pool, close: () => db.destroy() }
+}
+
+/** SQLSTATE classes that blame the data, not the server: the same batch without the culprit would succeed. */
+export function isDataError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^(22|23|54)/.test(String(error.code))
+}
+
+/** A day without a partition: for Postgres a check violation with this text. */
+export function isMissingPartition(error: unknown): boolean {
+  return isDataError(error) && /^no partition of relation/.test((error as Error).message)
+}

@@ -1,0 +1,109 @@
+import type pg from 'pg'
+
+const TABLES = ['events', 'deliveries', 'webhook_logs'] as const
+const DAY_MS = 86_400_000
+const DAYS_AHEAD = 7
+/** A spooled row or a clock that runs behind may still belong to yesterday. */
+const DAYS_BEHIND = 2
+
+const dayOf = (atMs: number): string => new Date(atMs).toISOString().slice(0, 10)
+const partitionName = (table: string, day: string): string => `${table}_${day.replaceAll('-', '')}`
+
+/**
+ * Makes the daily partitions (UTC) around `nowMs` that are not there yet. Safe to run at once in many processes: it
+ * takes an advisory lock, and gives up after 5 s rather than queue behind somebody's long transaction.
+ */
+export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<string[]> {
+  const client = await pool.connect()
+  const made: string[] = []
+  try {
+    await client.query('begin')
+    await client.query(`set local lock_timeout = '5s'`)
+    await client.query('select pg_advisory_xact_lock(729402)')
+    const existing = await findPartitions(client)
+    for (const table of TABLES) {
+      for (let offset = -DAYS_BEHIND; offset <= DAYS_AHEAD; offset += 1) {
+        const fromMs = nowMs + offset * DAY_MS
+        const name = partitionName(table, dayOf(fromMs))
+        if (existing.has(name)) continue
+        await client.query(
+          `create table ${name} partition of ${table}
+             for values from ('${dayOf(fromMs)} 00:00:00+00') to ('${dayOf(fromMs + DAY_MS)} 00:00:00+00')`,
+        )
+        made.push(name)
+      }
+    }
+    await client.query('commit')
+    client.release()
+  } catch (error) {
+    // Dropping the connection rolls back, and holds no lock if the server is frozen.
+    client.release(true)
+    throw error
+  }
+  return made
+}
+
+async function findPartitions(client: pg.ClientBase): Promise<Set<string>> {
+  const { rows } = await client.query<{ name: string }>(
+    `select child.relname as name
+       from pg_inherits
+       join pg_class child on child.oid = inhrelid
+       join pg_class parent on parent.oid = inhparent
+      where parent.relname = any($1)`,
+    [TABLES],
+  )
+  return new Set(rows.map(({ name }) => name))
+}
+
+/**
+ * Removes the partitions whose every row is older than `retentionDays`. Each is detached and dropped by itself with a
+ * short lock timeout: a busy day is tried again in the next round, writers never wait. Returns what was dropped.
+ */
+export async function dropOldPartitions(
+  pool: pg.Pool,
+  nowMs: number,
+  retentionDays: number,
+): Promise<string[]> {
+  const oldestKept = dayOf(nowMs - retentionDays * DAY_MS)
+  const client = await pool.connect()
+  const dropped: string[] = []
+  try {
+    await client.query(`set lock_timeout = '2s'`)
+    for (const name of [...(await findPartitions(client))].sort()) {
+      const match = /^(.+)_(\d{4})(\d\d)(\d\d)$/.exec(name)
+      if (match === null) continue
+      const [, table, year, month, day] = match
+      if (`${year}-${month}-${day}` >= oldestKept) continue
+      // Concurrently: takes no lock that stops the writers of other days.
+      await client.query(`alter table ${table} detach partition ${name} concurrently`)
+      await client.query(`drop table ${name}`)
+      dropped.push(name)
+    }
+    client.release()
+  } catch (error) {
+    client.release(true)
+    throw error
+  }
+  return dropped
+}
+
+const DEDUPE_BATCH = 10_000
+
+/** Forgets the dedupe keys of dropped events, in batches small enough to hold no lock for long. */
+export async function dropOldDedupeKeys(
+  pool: pg.Pool,
+  nowMs: number,
+  retentionDays: number,
+): Promise<number> {
+  const before = new Date(nowMs - retentionDays * DAY_MS)
+  let total = 0
+  for (;;) {
+    const { rowCount } = await pool.query(
+      `delete from dedupe_keys where event_id in
+         (select event_id from dedupe_keys where received_at < $1 limit ${DEDUPE_BATCH})`,
+      [before],
+    )
+    total += rowCount ?? 0
+    if ((rowCount ?? 0) < DEDUPE_BATCH) return total
+  }
+}

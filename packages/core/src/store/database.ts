@@ -181,7 +181,15 @@ export function openDatabase(options: DatabaseOptions, log: Logger): DatabaseHan
   // Without a listener, an idle connection that is cut ends the process.
   pool.on('error', (error) => log.warn({ error: error.message }, 'database.connection_failed'))
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
-  return { db, pool, close: () => db.destroy() }
+  return {
+    db,
+    pool,
+    async close() {
+      await db.destroy()
+      // Kysely ends only a pool that it has used itself.
+      if (!pool.ending) await pool.end()
+    },
+  }
 }
 
 /** SQLSTATE classes that blame the data, not the server: the same batch without the culprit would succeed. */

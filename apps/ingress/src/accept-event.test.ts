@@ -1,0 +1,172 @@
+import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
+import type { AcceptedEvent } from '@switchhook/core/event'
+import { createGroupCommit, type GroupCommit } from '@switchhook/core/group-commit'
+import { createSnapshot, type DestinationRow } from '@switchhook/core/routing/snapshot'
+import type { JournalEntry } from '@switchhook/core/store/journal'
+import type { StoreHealth } from '@switchhook/core/store-health'
+import { describe, expect, it } from 'vitest'
+import { type AcceptDeps, acceptEvent } from './accept-event.ts'
+
+const event: AcceptedEvent = {
+  id: 'evt_1',
+  organizationId: 'org_1',
+  provider: 'twilio',
+  type: 'sms_received',
+  receivedAtMs: 1_795_222_800_000,
+  phoneNumber: '+14155550100',
+  peerNumber: '+14155550101',
+  callSid: null,
+  assistantId: null,
+  contentType: 'application/x-www-form-urlencoded',
+  payload: Buffer.alloc(20_000, 'x'),
+}
+
+const destination: DestinationRow = {
+  id: 'dst_1',
+  organizationId: 'org_1',
+  url: 'https://example.com',
+  format: 'burki',
+  eventTypes: ['*'],
+  assistantId: null,
+  phoneNumber: null,
+  fallbackEmail: null,
+  successRule: '2xx',
+  timeoutMs: 10_000,
+  retry: { maxAttempts: 10, delaysSeconds: [5], jitter: true },
+  headers: {},
+  status: 'active',
+  secret: '',
+  previousSecret: null,
+  previousSecretExpiresAtMs: null,
+  version: 1,
+  isDeleted: false,
+}
+
+function createHealth(isUp: boolean): StoreHealth & { readonly failures: unknown[] } {
+  const failures: unknown[] = []
+  return {
+    isUp: () => isUp && failures.length === 0,
+    reportFailure: (error) => failures.push(error),
+    stop: () => undefined,
+    failures,
+  }
+}
+
+type Behaviour = 'works' | 'fails' | 'hangs' | 'knows it'
+
+async function behave<T>(behaviour: Behaviour, result: T, known: T): Promise<T> {
+  if (behaviour === 'fails') throw new Error('connection terminated')
+  if (behaviour === 'hangs') return new Promise(() => undefined)
+  return behaviour === 'knows it' ? known : result
+}
+
+function createRig(postgres: Behaviour, redis: Behaviour) {
+  const added: DeliveryJob[] = []
+  const snapshot = createSnapshot()
+  snapshot.apply({
+    ...{ organizations: [], apiKeys: [], providerAccounts: [], assistants: [], phoneNumbers: [] },
+    destinations: [destination],
+  })
+  const journal: GroupCommit<JournalEntry, boolean> = createGroupCommit({
+    write: () => behave(postgres, [true], [false]),
+    maxBatchItems: 10,
+    maxWaitingItems: 10,
+  })
+  const deps = {
+    ...{ snapshot, journal },
+    postgres: createHealth(true),
+    redis: createHealth(true),
+    spoolHoldsItems: () => false,
+    spool: {
+      hasSeen: async () => false,
+      takeEvent: () => behave<'new' | 'duplicate'>(redis, 'new', 'duplicate'),
+    },
+    queues: {
+      async addDelivery(job: DeliveryJob) {
+        await behave(redis, undefined, undefined)
+        added.push(job)
+      },
+    },
+  } satisfies AcceptDeps
+  return { deps, added }
+}
+
+describe('acceptEvent', () => {
+  it('with both stores up: journals, enqueues a job without the large payload, accepts', async () => {
+    const { deps, added } = createRig('works', 'works')
+    const result = await acceptEvent(deps, event)
+    expect(result.kind).toBe('accepted')
+    expect(added.map(({ event: { payload } }) => payload)).toEqual([null])
+  })
+
+  it('with Redis gone: accepts, since Postgres has it, and remembers that Redis is away', async () => {
+    const { deps, added } = createRig('works', 'fails')
+    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+    expect(added).toEqual([])
+    expect(deps.redis.failures).toHaveLength(1)
+  })
+
+  it('with Postgres gone: takes it into Redis, the job carries the whole event', async () => {
+    const { deps, added } = createRig('fails', 'works')
+    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+    expect(added.map(({ event: { payload } }) => payload?.length)).toEqual([20_000])
+    expect(deps.postgres.failures).toHaveLength(1)
+  })
+
+  it('with one store frozen: answers within 1.5 s', async () => {
+    for (const [postgres, redis] of [
+      ['hangs', 'works'],
+      ['works', 'hangs'],
+    ] as const) {
+      const startedAtMs = performance.now()
+      const { deps } = createRig(postgres, redis)
+      expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+      expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+    }
+  })
+
+  it('with both frozen: says unavailable within 1.5 s', async () => {
+    const startedAtMs = performance.now()
+    const { deps } = createRig('hangs', 'hangs')
+    expect((await acceptEvent(deps, event)).kind).toBe('unavailable')
+    expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+  })
+
+  it('tries a store that is believed to be away before it refuses', async () => {
+    const { deps } = createRig('works', 'fails')
+    deps.postgres.reportFailure(new Error('a moment ago'))
+    deps.redis.reportFailure(new Error('a moment ago'))
+    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+  })
+
+  it('does not enqueue a duplicate, and names the same deliveries', async () => {
+    const first = await acceptEvent(createRig('works', 'works').deps, event)
+    for (const [postgres, redis] of [
+      ['knows it', 'works'],
+      ['fails', 'knows it'],
+    ] as const) {
+      const { deps, added } = createRig(postgres, redis)
+      expect(await acceptEvent(deps, event)).toEqual({ ...first, kind: 'duplicate' })
+      expect(added).toEqual([])
+    }
+  })
+
+  it('knows an event again that Redis took while Postgres was away and that is not drained yet', async () => {
+    const { deps, added } = createRig('works', 'works')
+    const seen = {
+      ...deps,
+      spoolHoldsItems: () => true,
+      spool: { ...deps.spool, hasSeen: async () => true },
+    }
+    expect((await acceptEvent(seen, event)).kind).toBe('duplicate')
+    expect(added).toEqual([])
+  })
+
+  it('does not blame Postgres for a row that it refuses', async () => {
+    const { deps } = createRig('works', 'works')
+    const refused = Object.assign(new Error('invalid byte sequence'), { code: '22021' })
+    const journal = { push: () => Promise.reject(refused), idle: async () => undefined }
+    expect((await acceptEvent({ ...deps, journal }, event)).kind).toBe('accepted')
+    expect(deps.postgres.failures).toEqual([])
+  })
+})

@@ -3,6 +3,7 @@ import type { Ports } from './ports.ts'
 import type { DemoTenant } from './state.ts'
 
 export type Places = {
+  readonly dataDir: string
   readonly ports: Ports
   readonly ingressUrl: string
   readonly receiverUrl: string
@@ -21,7 +22,7 @@ Ready
   receiver   ${places.receiverUrl}   what the demo tenant's webhook got
   mail       ${places.inboxUrl}   fallback mails
   metrics    http://127.0.0.1:${ports.ingressOps}/metrics  http://127.0.0.1:${ports.workerOps}/metrics
-  logs       .switchhook/logs
+  logs       ${places.dataDir}/logs
 
 Demo tenant
   API key        ${tenant.apiKey}

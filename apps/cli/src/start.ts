@@ -90,7 +90,7 @@ function childEnvironment(env: Env, state: State, ports: Ports, stores: Env, smt
 }
 
 async function run(root: string, env: Env, interrupted: Promise<unknown>): Promise<number> {
-  const dataDir = join(root, '.switchhook')
+  const dataDir = env.SWITCHHOOK_DATA_DIR || join(root, '.switchhook')
   await mkdir(join(dataDir, 'logs'), { recursive: true, mode: 0o700 })
   const state = await readState(dataDir)
   const ports = await choosePorts(env, state.ports)
@@ -145,6 +145,7 @@ async function run(root: string, env: Env, interrupted: Promise<unknown>): Promi
     const tenant = await ensureDemoTenant(demoOptions, adminApiKey, state.demo)
     await writeState(dataDir, { ...state, ports: { ...ports }, demo: tenant })
     printReady(say, {
+      dataDir,
       ports,
       ingressUrl,
       receiverUrl,
@@ -171,7 +172,7 @@ export async function start(root: string, env: Env): Promise<number> {
   )
   try {
     const code = await run(root, env, interrupted)
-    say('Stopped. Everything is kept in .switchhook for the next start.')
+    say('Stopped. Data and keys are kept for the next start.')
     return code
   } catch (error) {
     console.error(`\nSwitchhook could not go on: ${(error as Error).message}`)

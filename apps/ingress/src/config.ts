@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 const SERVES = ['webhooks', 'api', 'dashboard'] as const
 
-const schema = z.object({
+export const schema = z.object({
   ...sharedEnvironment,
   PUBLIC_BASE_URL: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:8080'),
   INGRESS_HOST: z.string().default('0.0.0.0'),

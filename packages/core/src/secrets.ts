@@ -44,9 +44,11 @@ export function encryptSecret(ring: KeyRing, plain: string, boundTo: string): st
   return `${ring.firstKeyId}.${iv.toString('base64url')}.${sealed.toString('base64url')}`
 }
 
-/** Throws when the key is gone, the text was changed, or it belongs to another row. */
+/** Throws when the key is gone, the text was changed, or it belongs to another row. No message repeats the text. */
 export function decryptSecret(ring: KeyRing, envelope: string, boundTo: string): string {
-  const [keyId = '', iv = '', sealedText = ''] = envelope.split('.')
+  const [keyId = '', iv = '', sealedText, ...rest] = envelope.split('.')
+  // What is no envelope may be a secret that somebody stored in clear.
+  if (sealedText === undefined || rest.length > 0) throw new Error('not an encrypted secret')
   const key = ring.keys.get(keyId)
   if (key === undefined)
     throw new Error(`secret was encrypted with key "${keyId}", which ENCRYPTION_KEYS lacks`)

@@ -79,7 +79,9 @@ function createIndex<Row extends { readonly id: string }>(): {
   const rowsByKey = new Map<string, Row[]>()
   return {
     put(key, row) {
-      rowsByKey.set(key, [...(rowsByKey.get(key) ?? []), row])
+      const rows = rowsByKey.get(key)
+      if (rows === undefined) rowsByKey.set(key, [row])
+      else rows.push(row)
     },
     remove(key, row) {
       const rest = (rowsByKey.get(key) ?? []).filter(({ id }) => id !== row.id)
@@ -111,16 +113,13 @@ export function createSnapshot(): Snapshot {
   const accounts = new Map<string, ProviderAccount>()
   const accountsBySid = createIndex<ProviderAccount>()
   const assistants = new Map<number, Assistant>()
+  const numbersById = new Map<number, PhoneNumber>()
   const numbers = new Map<string, PhoneNumber>()
   const destinations = new Map<string, DestinationRow>()
   const destinationsByScope = createIndex<DestinationRow>()
 
-  function see(row: Versioned): void {
-    version = Math.max(version, row.version)
-  }
-
   function keep<Key, Row extends Versioned>(map: Map<Key, Row>, key: Key, row: Row): void {
-    see(row)
+    version = Math.max(version, row.version)
     if (row.isDeleted) map.delete(key)
     else map.set(key, row)
   }
@@ -137,11 +136,14 @@ export function createSnapshot(): Snapshot {
   }
 
   function applyNumber(row: PhoneNumber): void {
-    const key = numberKey(row.organizationId, row.phoneNumber)
-    // A number that was deleted and made again has two rows; the older one must not take the newer out.
-    const current = numbers.get(key)
-    if (row.isDeleted && current !== undefined && current.id !== row.id) see(row)
-    else keep(numbers, key, row)
+    const before = numbersById.get(row.id)
+    if (before !== undefined) {
+      const key = numberKey(before.organizationId, before.phoneNumber)
+      // A number that was deleted and made again has two rows; the older one must not take the newer out.
+      if (numbers.get(key)?.id === row.id) numbers.delete(key)
+    }
+    keep(numbersById, row.id, row)
+    if (!row.isDeleted) numbers.set(numberKey(row.organizationId, row.phoneNumber), row)
   }
 
   function applyDestination(row: DestinationRow): void {

@@ -106,7 +106,9 @@ export async function writeJournal(
   pool: pg.Pool,
   entries: readonly JournalEntry[],
 ): Promise<boolean[]> {
-  const unique = [...new Map(entries.map((entry) => [entry.event.id, entry])).values()]
+  // Reversed: a Map keeps the last of equal keys.
+  const firsts = new Map(entries.toReversed().map((entry) => [entry.event.id, entry]))
+  const unique = [...firsts.values()].reverse()
   const statement = { name: 'journal', text: INSERT, values: parametersOf(unique) }
   const run = () => pool.query<{ event_id: string }>(statement)
   const { rows } = await run().catch(async (error: unknown) => {

@@ -55,6 +55,27 @@ async function findPartitions(client: pg.ClientBase): Promise<Set<string>> {
   return new Set(rows.map(({ name }) => name))
 }
 
+/** How far a partition has come out of its table; `detaching` and `detached` are what a timeout or a kill left behind. */
+type OldPartition = {
+  readonly name: string
+  readonly table: string
+  readonly state: 'attached' | 'detaching' | 'detached'
+}
+
+async function findOldPartitions(client: pg.ClientBase, before: string): Promise<OldPartition[]> {
+  const { rows } = await client.query<OldPartition>(
+    `select relname as name, part.table,
+            case inhdetachpending when false then 'attached' when true then 'detaching' else 'detached' end as state
+       from pg_class
+       join unnest($1::text[]) as part ("table") on relname ~ ('^' || part.table || '_\\d{8}$')
+       left join pg_inherits on inhrelid = pg_class.oid
+      where relkind = 'r' and relnamespace = current_schema()::regnamespace and right(relname, 8) < $2
+      order by relname`,
+    [TABLES, before.replaceAll('-', '')],
+  )
+  return rows
+}
+
 /**
  * Removes the partitions whose every row is older than `retentionDays`. Each is detached and dropped by itself with a
  * short lock timeout: a busy day is tried again in the next round, writers never wait. Returns what was dropped.
@@ -64,25 +85,22 @@ export async function dropOldPartitions(
   nowMs: number,
   retentionDays: number,
 ): Promise<string[]> {
-  const oldestKept = dayOf(nowMs - retentionDays * DAY_MS)
   const client = await pool.connect()
   const dropped: string[] = []
   try {
     await client.query(`set lock_timeout = '2s'`)
-    for (const name of [...(await findPartitions(client))].sort()) {
-      const match = /^(.+)_(\d{4})(\d\d)(\d\d)$/.exec(name)
-      if (match === null) continue
-      const [, table, year, month, day] = match
-      if (`${year}-${month}-${day}` >= oldestKept) continue
+    const oldestKept = dayOf(nowMs - retentionDays * DAY_MS)
+    for (const { name, table, state } of await findOldPartitions(client, oldestKept)) {
       // Concurrently: takes no lock that stops the writers of other days.
-      await client.query(`alter table ${table} detach partition ${name} concurrently`)
+      const how = { attached: 'concurrently', detaching: 'finalize', detached: undefined }[state]
+      if (how !== undefined)
+        await client.query(`alter table ${table} detach partition ${name} ${how}`)
       await client.query(`drop table ${name}`)
       dropped.push(name)
     }
-    client.release()
-  } catch (error) {
+  } finally {
+    // Not back to the pool: its lock_timeout is nobody else's.
     client.release(true)
-    throw error
   }
   return dropped
 }

@@ -1,0 +1,56 @@
+import { EVENT_TYPES, FORMATS } from '@switchhook/core/event'
+import type { DestinationRecord } from '@switchhook/core/store/destinations'
+import { z } from 'zod'
+import { destinationSettings, retrySchema } from './destination-body.ts'
+import { createdAtSchema } from './field-schemas.ts'
+import { toIso } from './list-query.ts'
+
+/** A destination as the API shows it: never its secrets. */
+export const destinationSchema = z
+  .object({
+    id: z.string(),
+    ...destinationSettings,
+    format: z.enum(FORMATS),
+    event_types: z.array(z.enum([...EVENT_TYPES, '*'])),
+    retry: retrySchema,
+    circuit: z.object({
+      state: z.enum(['closed', 'open', 'half_open']),
+      opened_at: z.iso.datetime().nullable(),
+      next_probe_at: z.iso.datetime().nullable(),
+    }),
+    implied_by: z
+      .enum(['assistant_sms', 'assistant_voice', 'phone_number'])
+      .nullable()
+      .describe('Whose URL field it stands for; null for one made here'),
+    created_at: createdAtSchema,
+  })
+  .meta({ id: 'Destination' })
+
+export function showDestination(destination: DestinationRecord) {
+  return {
+    id: destination.id,
+    name: destination.name,
+    url: destination.url,
+    format: destination.format,
+    event_types: destination.eventTypes,
+    assistant_id: destination.assistantId,
+    phone_number: destination.phoneNumber,
+    filter: null,
+    fallback_email: destination.fallbackEmail,
+    success_rule: destination.successRule,
+    timeout_ms: destination.timeoutMs,
+    retry: {
+      max_attempts: destination.retry.maxAttempts,
+      delays_seconds: destination.retry.delaysSeconds,
+      jitter: destination.retry.jitter,
+    },
+    rate_limit_per_second: destination.rateLimitPerSecond,
+    max_concurrency: destination.maxConcurrency,
+    freshness_seconds: destination.freshnessSeconds,
+    headers: destination.headers,
+    status: destination.status,
+    circuit: { state: 'closed', opened_at: null, next_probe_at: null },
+    implied_by: destination.impliedBy,
+    created_at: toIso(destination.createdAtMs),
+  }
+}

@@ -147,7 +147,8 @@ export function createCircuitBreakers(log: Logger): CircuitBreakers {
       try {
         return await circuit.breaker.fire(attempt)
       } catch (error) {
-        if (!(error instanceof FailedAttempt)) return 'held'
+        if (error instanceof Error && CircuitBreaker.isOurError(error)) return 'held'
+        if (!(error instanceof FailedAttempt)) throw error
         noteFailure(circuit, deliveryId)
         return error.result
       }

@@ -1,7 +1,7 @@
 import { environment, parseEnvironment, sharedEnvironment } from '@switchhook/core/environment'
 import { z } from 'zod'
 
-const schema = z.object({
+export const schema = z.object({
   ...sharedEnvironment,
   PUBLIC_BASE_URL: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:8080'),
   OPS_PORT: environment.port(9465),

@@ -1,4 +1,4 @@
-import { lookup as resolve } from 'node:dns'
+import { type LookupAddress, type LookupAllOptions, lookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 import type { EgressRules } from '@switchhook/core/egress-rules'
 import { Agent, buildConnector } from 'undici'
@@ -14,6 +14,13 @@ const MAX_CONNECTIONS_PER_ORIGIN = 256
 const KEEP_ALIVE_MS = 15_000
 const MAX_HEADER_BYTES = 16_384
 
+/** As `dns.lookup` with `all`. */
+export type ResolveHost = (
+  host: string,
+  options: LookupAllOptions,
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void
+
 function blocked(): BlockedAddressError {
   return new BlockedAddressError('the address is not one that deliveries may reach')
 }
@@ -23,7 +30,10 @@ function blocked(): BlockedAddressError {
  * literal address never comes to `lookup`; a name is judged by all the addresses it has, and exactly those are
  * connected to; the peer of the finished connection is looked at again.
  */
-export function createEgressAgent(rules: Pick<EgressRules, 'isBlockedAddress'>): Agent {
+export function createEgressAgent(
+  rules: Pick<EgressRules, 'isBlockedAddress'>,
+  resolve: ResolveHost = lookup,
+): Agent {
   const guardedLookup: LookupFunction = (host, options, callback) => {
     resolve(host, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, '')

@@ -1,7 +1,7 @@
 import { type AttemptResult, isSuccess, truncateBody } from '@switchhook/core/delivery/attempt'
 import { parseRetryAfter } from '@switchhook/core/delivery/retry-policy'
 import type { Outcome } from '@switchhook/core/event'
-import { type Dispatcher, request } from 'undici'
+import { type Dispatcher, errors, request } from 'undici'
 import { BlockedAddressError } from './egress-agent.ts'
 
 export type EventRequest = {
@@ -16,6 +16,8 @@ export type EventRequest = {
 const MAX_RESPONSE_BYTES = 4 * 10_240 + 4
 
 type Failure = { readonly outcome: Outcome; readonly error: string }
+
+const INVALID_ANSWER: Failure = { outcome: 'refused', error: 'The answer is not valid HTTP.' }
 
 /** What a person can act on, by the code of undici, Node or OpenSSL. Never the error's own text: it may hold an address. */
 const FAILURES: Readonly<Record<string, Failure>> = {
@@ -32,6 +34,9 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   UND_ERR_HEADERS_TIMEOUT: { outcome: 'timed_out', error: 'No answer in time.' },
   UND_ERR_BODY_TIMEOUT: { outcome: 'timed_out', error: 'The answer did not end in time.' },
   UND_ERR_SOCKET: { outcome: 'unreachable', error: 'The connection was closed without an answer.' },
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: INVALID_ANSWER,
+  // What undici throws for a status below 100.
+  ERR_ASSERTION: INVALID_ANSWER,
   UND_ERR_HEADERS_OVERFLOW: { outcome: 'refused', error: 'The answer has too many headers.' },
   CERT_HAS_EXPIRED: { outcome: 'unreachable', error: 'The certificate has expired.' },
   CERT_NOT_YET_VALID: { outcome: 'unreachable', error: 'The certificate is not valid yet.' },
@@ -61,10 +66,10 @@ function toFailure(error: unknown, signal: AbortSignal, timeoutMs: number): Fail
   if (error instanceof BlockedAddressError) return FAILURES.EBLOCKED as Failure
   if (signal.aborted)
     return { outcome: 'timed_out', error: `No complete answer in ${timeoutMs} ms.` }
+  if (error instanceof errors.HTTPParserError) return INVALID_ANSWER
   const code = codeOf(error)
   const known = FAILURES[code]
   if (known !== undefined) return known
-  if (code.startsWith('HPE_')) return { outcome: 'refused', error: 'The answer is not valid HTTP.' }
   return { outcome: 'unreachable', error: `The request failed (${code || 'unknown reason'}).` }
 }
 

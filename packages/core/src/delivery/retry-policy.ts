@@ -50,8 +50,9 @@ export function wholeScheduleMs(policy: RetryPolicy): number {
 /** Retry-After as seconds or as an HTTP date (RFC 9110 §10.2.3), in milliseconds from `nowMs`; null for anything else. */
 export function parseRetryAfter(header: string | undefined, nowMs: number): number | null {
   const text = header?.trim() ?? ''
-  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
+  if (/^\d+$/.test(text)) return Math.min(Number(text) * 1000, Number.MAX_SAFE_INTEGER)
   if (!/^[A-Za-z]{3,9},? /.test(text)) return null
-  const atMs = Date.parse(text)
+  // Of the three forms of a date the oldest (asctime) names no zone; all are GMT.
+  const atMs = Date.parse(text.endsWith(' GMT') ? text : `${text} GMT`)
   return Number.isNaN(atMs) ? null : Math.max(0, atMs - nowMs)
 }

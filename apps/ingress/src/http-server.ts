@@ -1,5 +1,11 @@
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -23,6 +29,33 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   )
 }
 
+/** Kudosity's MMS carries base64; every other body, of a provider or of the API, is far below. */
+export const MAX_BODY_BYTES = 2 * 1024 * 1024
+
+function answer(response: ServerResponse, status: number, detail: string): void {
+  const body = JSON.stringify({ detail })
+  response.writeHead(status, {
+    connection: 'close',
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+  })
+  response.end(body)
+}
+
+/** `Expect: 100-continue`: a body that would be refused for its length is not asked for. */
+function continueOrRefuse(
+  server: Server,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) {
+    answer(response, 413, 'The body is too large.')
+    return
+  }
+  response.writeContinue()
+  server.emit('request', request, response)
+}
+
 /** Listens with a bound on every wait of a slow client; resolves when connections are taken. */
 export async function listen(
   listener: RequestListener,
@@ -35,10 +68,16 @@ export async function listen(
     connectionsCheckingInterval: 1_000,
     // Longer than a load balancer keeps an idle connection, so that it never sends into one we close.
     keepAliveTimeout: 65_000,
+    // Node's own answer has no body; the guard's has.
+    requireHostHeader: false,
   })
   // Node drops headers past this count without a word, the signature among them; the guard refuses at 100.
   server.maxHeadersCount = 0
   server.on('request', listener)
+  server.on('checkContinue', (request, response) => continueOrRefuse(server, request, response))
+  server.on('checkExpectation', (_request, response) => {
+    answer(response, 417, 'Only the expectation 100-continue can be met.')
+  })
   server.on('clientError', refuse)
   server.listen(port, host)
   await once(server, 'listening')

@@ -8,6 +8,7 @@ import {
   STATUS,
   type WebhookResult,
 } from './accept-webhook.ts'
+import { MAX_BODY_BYTES } from './http-server.ts'
 
 export type WebhookRouterDeps = AcceptWebhookDeps & {
   readonly publicBaseUrl: string
@@ -15,8 +16,6 @@ export type WebhookRouterDeps = AcceptWebhookDeps & {
   readonly log: Logger
 }
 
-/** Kudosity's MMS carries base64; everybody else stays far below. */
-const MAX_BODY_BYTES = 2 * 1024 * 1024
 const TWILIO_PATHS = ['/twilio-sms-webhook', '/webhooks/sms/twilio']
 const EMPTY = Buffer.alloc(0)
 
@@ -66,7 +65,7 @@ function logResult(log: Logger, result: WebhookResult, durationMs: number): void
 /** The routes that providers call: raw bytes in, a verified event made durable, the provider's own kind of answer out. */
 export function createWebhookRouter(deps: WebhookRouterDeps): Router {
   const { metrics, log } = deps
-  const router = Router()
+  const router = Router({ caseSensitive: true })
 
   async function handleTwilio(request: Request, response: Response): Promise<void> {
     const startedAtMs = performance.now()

@@ -68,7 +68,6 @@ describe('with Postgres away', () => {
       url.host = `127.0.0.1:${proxy.port}`
       const options = { applicationName: 'api-test', maxConnections: 3, queryTimeoutMs: 3_000 }
       const throughProxy = openDatabase({ ...options, url: url.href }, silentLogger)
-      throughProxy.pool.on('connect', (client) => void client.on('error', () => undefined))
       const tenant = await app.createTenant()
       const faulty = await startApiTestApp({
         database: throughProxy,

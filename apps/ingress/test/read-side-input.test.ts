@@ -55,7 +55,7 @@ describe.each(LISTS)('GET /api/v1/%s', (list) => {
   })
 
   it('needs a key', async () => {
-    expect((await app.call('swh_none', 'GET', `/api/v1/${list}`)).status).toBe(401)
+    expect((await app.send('GET', `/api/v1/${list}`, { key: 'swh_none' })).status).toBe(401)
   })
 })
 
@@ -116,7 +116,7 @@ describe('methods that a path does not have', () => {
     ['POST', '/api/v1/webhook-logs', 'GET'],
     ['POST', '/api/v1/calls/1/webhook-logs', 'GET'],
   ])('%s %s is 405 and names %s', async (method, path, allowed) => {
-    const answer = await app.call(tenant.apiKey, method, path)
+    const answer = await app.send(method, path, { key: tenant.apiKey })
     expect(answer.status).toBe(405)
     expect(answer.headers.get('allow')).toContain(allowed)
   })

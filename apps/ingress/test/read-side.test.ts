@@ -103,7 +103,7 @@ describe('the filters', () => {
 
   beforeAll(async () => {
     tenant = await newTenant()
-    const second = await app.addDestination(tenant.organizationId)
+    const second = await tenant.addDestination()
     const number: Partial<AcceptedEvent> = {
       phoneNumber: '+14155550777',
       receivedAtMs: nowMs - 2000,

@@ -118,14 +118,15 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
 /** What the consumer does with a job: end it, charge a failed attempt and wait, or wait without a charge. */
 export type JobStep =
   | { readonly kind: 'done' }
-  | { readonly kind: 'retry'; readonly delayMs: number }
+  /** `uncertain`: what this run did was not recorded, so the next one is told that it was interrupted. */
+  | { readonly kind: 'retry'; readonly delayMs: number; readonly uncertain?: boolean }
   | { readonly kind: 'defer'; readonly delayMs: number }
 
 export type JobRun<Data> = {
   readonly data: Data
   /** Which run this is, from 1: a run that ended in `retry`, or in the death of its worker, counts; a deferral does not. */
   readonly run: number
-  /** An earlier worker died, or lost its lock, somewhere in this job: what it did before that is not known here. */
+  /** An earlier worker died, lost its lock, or could not record what it did: that is not known here. */
   readonly interrupted: boolean
 }
 
@@ -145,14 +146,18 @@ export type Consumer = {
 /** Carries the delay to the backoff function; without a stack, which would cost 60 µs and room in Redis. */
 class RetryLater extends Error {
   readonly delayMs: number
-  constructor(delayMs: number) {
+  constructor(delayMs: number, message: string) {
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
-    super('retry')
+    super(message)
     Error.stackTraceLimit = stackTraceLimit
     this.delayMs = delayMs
   }
 }
+
+/** BullMQ keeps the message of the last failure with the job: that is how the next run knows. */
+const RETRY = 'retry'
+const UNCERTAIN = 'uncertain'
 
 const DEFER_AFTER_FAULT_MS = 5_000
 
@@ -180,7 +185,7 @@ function startWorker<Data>(
       log.error({ job_id: job.id, error }, 'job.unreadable')
       return { kind: 'done' }
     }
-    const interrupted = job.stalledCounter > 0
+    const interrupted = job.stalledCounter > 0 || job.failedReason === UNCERTAIN
     try {
       return await handle({ data, run: job.attemptsMade + job.stalledCounter + 1, interrupted })
     } catch (error) {
@@ -192,7 +197,9 @@ function startWorker<Data>(
   async function process(job: Job, token?: string): Promise<void> {
     const step = await findStep(job)
     if (step.kind === 'done') return
-    if (step.kind === 'retry') throw new RetryLater(step.delayMs)
+    if (step.kind === 'retry') {
+      throw new RetryLater(step.delayMs, step.uncertain === true ? UNCERTAIN : RETRY)
+    }
     await job.moveToDelayed(Date.now() + Math.max(1, Math.floor(step.delayMs)), token)
     throw new DelayedError()
   }

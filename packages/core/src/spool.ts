@@ -1,7 +1,6 @@
 import { decodeEvent, encodeEvent } from './delivery/delivery-job.ts'
-import type { AcceptedEvent } from './event.ts'
 import type { RedisConnection } from './redis.ts'
-import type { DeliveryRecord } from './store/delivery-log.ts'
+import { type DeliveryRecord, withoutBodies } from './store/delivery-log.ts'
 import type { JournalEntry } from './store/journal.ts'
 
 const LIST = '{switchhook:control}:spool'
@@ -22,6 +21,8 @@ return 1`
 export type SpoolItem =
   | { readonly kind: 'event'; readonly entry: JournalEntry }
   | { readonly kind: 'record'; readonly record: DeliveryRecord }
+  /** What another version, or a person at a Redis prompt, put there. */
+  | { readonly kind: 'unreadable'; readonly text: string }
 
 /** What Postgres must be told when it is back: accepted events and attempts, in the order they happened. */
 export type Spool = {
@@ -46,18 +47,27 @@ export class SpoolFullError extends Error {
 type EncodedEvent = ReturnType<typeof encodeEvent>
 
 function encodeItem(item: SpoolItem): string {
+  if (item.kind === 'unreadable') return item.text
   if (item.kind === 'record') return JSON.stringify(item)
   const { event, deliveries } = item.entry
   return JSON.stringify({ kind: 'event', event: encodeEvent(event, 'all'), deliveries })
 }
 
 function decodeItem(text: string): SpoolItem {
-  const item = JSON.parse(text) as
-    | Extract<SpoolItem, { kind: 'record' }>
-    | { kind: 'event'; event: EncodedEvent; deliveries: JournalEntry['deliveries'] }
-  if (item.kind === 'record') return item
-  const event = decodeEvent(item.event) as AcceptedEvent
-  return { kind: 'event', entry: { event, deliveries: item.deliveries } }
+  try {
+    const item = JSON.parse(text) as
+      | Extract<SpoolItem, { kind: 'record' }>
+      | { kind: 'event'; event: EncodedEvent; deliveries: JournalEntry['deliveries'] }
+    if (item.kind === 'record' && typeof item.record.deliveryId === 'string') return item
+    if (item.kind === 'event' && Array.isArray(item.deliveries)) {
+      const event = decodeEvent(item.event)
+      if (event !== undefined)
+        return { kind: 'event', entry: { event, deliveries: item.deliveries } }
+    }
+  } catch {
+    // Falls through: one item must not stand before all the others.
+  }
+  return { kind: 'unreadable', text }
 }
 
 /** Attempts may fill it this many times over before they are refused: without them Postgres would think the work undone. */
@@ -79,15 +89,8 @@ export function createSpool(connection: RedisConnection, maxItems: number): Spoo
       const length = await connection.llen(LIST)
       if (length >= RECORD_ROOM * maxItems) throw new SpoolFullError(`${length} items are spooled`)
       const bodiesKept = length < maxItems
-      const { attempt } = record
-      const bare = {
-        ...record,
-        attempt: attempt && { ...attempt, requestBodyBase64: null, responseBody: null },
-      }
-      await connection.rpush(
-        LIST,
-        encodeItem({ kind: 'record', record: bodiesKept ? record : bare }),
-      )
+      const kept = bodiesKept ? record : withoutBodies(record)
+      await connection.rpush(LIST, encodeItem({ kind: 'record', record: kept }))
       return { bodiesKept }
     },
     length: () => connection.llen(LIST),

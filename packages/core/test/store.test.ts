@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type DeliveryRecord, writeDeliveryLog } from '../src/store/delivery-log.ts'
+import {
+  type AttemptRecord,
+  type DeliveryRecord,
+  writeDeliveryLog,
+} from '../src/store/delivery-log.ts'
 import { writeJournal } from '../src/store/journal.ts'
 import {
   findDeliveryProgress,
@@ -149,16 +153,29 @@ describe('writeDeliveryLog', () => {
     })
   })
 
-  it('commits every record of a batch but the one that Postgres refuses', async () => {
+  async function writeWithPoison(attempt: AttemptRecord) {
     const records = Array.from({ length: 7 }, () => createRecord(createEntry()))
-    const poison = createRecord(createEntry(), { attempt: createAttempt({ responseBody: 'a\0b' }) })
+    const poison = createRecord(createEntry(), { attempt })
     const refused: DeliveryRecord[] = []
-    await writeDeliveryLog(
-      database.pool,
-      [...records.slice(0, 3), poison, ...records.slice(3)],
-      (record) => refused.push(record),
-    )
+    const batch = [...records.slice(0, 3), poison, ...records.slice(3)]
+    await writeDeliveryLog(database.pool, batch, (record) => refused.push(record))
     expect(refused).toEqual([poison])
+    return poison
+  }
+
+  it('commits a batch whole when Postgres refuses one body, that record without its bodies', async () => {
+    const poison = await writeWithPoison(createAttempt({ responseBody: 'a\0b' }))
+    expect(await progressOf(poison)).toMatchObject({ state: 'delivered' })
+    const { rows } = await database.pool.query(
+      'select delivery_id from webhook_logs where response_body is null and request_body is null',
+    )
+    expect(rows).toEqual([{ delivery_id: poison.deliveryId }])
+    expect(await countOf('webhook_logs')).toBe(8)
+  })
+
+  it('commits every record of a batch but the one that Postgres refuses with and without bodies', async () => {
+    const poison = await writeWithPoison(createAttempt({ error: 'a\0b' }))
+    expect(await progressOf(poison)).toBeUndefined()
     expect(await countOf('webhook_logs')).toBe(7)
   })
 

@@ -42,15 +42,17 @@ const create = defineRoute({
   path: PATH,
   access: 'admin',
   summary: 'Create an API key',
-  body: z.strictObject({
-    name: nameSchema.default('API key'),
-    scopes: z
-      .array(z.enum(API_SCOPES))
-      .min(1)
-      .max(API_SCOPES.length)
-      .default(['read'])
-      .describe('admin covers everything, write covers read'),
-  }),
+  body: z
+    .strictObject({
+      name: nameSchema.default('API key'),
+      scopes: z
+        .array(z.enum(API_SCOPES))
+        .min(1)
+        .max(API_SCOPES.length)
+        .default(['read'])
+        .describe('admin covers everything, write covers read'),
+    })
+    .meta({ examples: [{ name: 'Reports', scopes: ['read'] }] }),
   answers: {
     201: {
       description: 'The key; `api_key` is shown this once',

@@ -89,7 +89,9 @@ const create = defineRoute({
   path: PATH,
   access: 'write',
   summary: 'Create an assistant; each of its URLs is a destination',
-  body: changes.required({ name: true }),
+  body: changes.required({ name: true }).meta({
+    examples: [{ name: 'Front desk', sms_webhook_url: 'https://example.com/sms' }],
+  }),
   answers: { 201: { description: 'The assistant', schema: assistantSchema } },
   async handle({ deps, organizationId, body }) {
     const fields = merge(deps, { ...NEW, name: body.name }, body)
@@ -137,7 +139,7 @@ const patch = defineRoute({
   summary: 'Change an assistant; the destinations of its URLs follow, null deletes one',
   params: integerIdParams,
   names: NAMES,
-  body: changes,
+  body: changes.meta({ examples: [{ sms_webhook_url: 'https://example.com/sms' }] }),
   answers: { 200: { description: 'The assistant', schema: assistantSchema } },
   async handle({ deps, organizationId, params: { id }, body }) {
     const record = await changeConfig(deps, async (tx) => {

@@ -23,7 +23,7 @@ const eventTypesSchema = z
   .max(EVENT_TYPES.length)
   .refine((types) => !types.includes('*') || types.length === 1, 'Give "*" alone, or types')
   .refine((types) => new Set(types).size === types.length, 'A type is given twice')
-  .describe('`*` alone means all')
+  .describe('`*` alone means all, as when none are given')
 
 export const retrySchema = z.strictObject({
   max_attempts: z.int().min(1).max(MAX_ATTEMPTS).describe('Attempts in all, the first included'),
@@ -36,18 +36,18 @@ export const retrySchema = z.strictObject({
 
 /** What can be set, by the names of the API; destinations are shown with the same. */
 export const destinationSettings = {
-  name: nameSchema,
+  name: nameSchema.describe('The host of the URL unless given'),
   url: urlSchema,
-  format: z.enum(SUPPORTED_FORMATS),
+  format: z.enum(SUPPORTED_FORMATS).describe('burki unless given'),
   event_types: eventTypesSchema,
   assistant_id: integerIdSchema.nullable().describe("Only this assistant's events"),
   phone_number: phoneNumberSchema.nullable().describe("Only this number's events"),
   filter: z.null().describe('Reserved'),
   fallback_email: emailSchema.nullable().describe('Gets by mail what could not be delivered'),
-  success_rule: z.enum(['exact_200', '2xx']),
-  timeout_ms: z.int().min(100).max(30_000).describe('For the whole attempt'),
+  success_rule: z.enum(['exact_200', '2xx']).describe('2xx unless given, but exact_200 for pbx'),
+  timeout_ms: z.int().min(100).max(30_000).describe('For the whole attempt; 10000 unless given'),
   rate_limit_per_second: z.number().min(0.001).max(10_000).nullable(),
-  max_concurrency: z.int().min(1).max(1000),
+  max_concurrency: z.int().min(1).max(1000).describe('Attempts at once; 50 unless given'),
   freshness_seconds: z
     .int()
     .min(1)

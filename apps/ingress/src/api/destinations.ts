@@ -55,7 +55,17 @@ const create = defineRoute({
   path: PATH,
   access: 'write',
   summary: 'Create a destination',
-  body: destinationChanges.required({ url: true }),
+  body: destinationChanges.required({ url: true }).meta({
+    examples: [
+      {
+        name: 'Orders',
+        url: 'https://example.com/webhooks',
+        format: 'burki',
+        event_types: ['sms_received', 'call_ended'],
+        fallback_email: 'ops@example.com',
+      },
+    ],
+  }),
   answers: {
     201: {
       description: 'The destination; its signing secret is shown this once',
@@ -113,7 +123,7 @@ const patch = defineRoute({
   summary: 'Change a destination; what waits for it is delivered by the new settings',
   params,
   names: NAMES,
-  body: destinationChanges,
+  body: destinationChanges.meta({ examples: [{ retry: { max_attempts: 4 } }] }),
   answers: {
     200: { description: 'The destination', schema: destinationSchema },
     409: { description: 'Its URL and scope belong to the assistant or number it stands for' },

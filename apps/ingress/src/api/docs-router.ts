@@ -18,6 +18,7 @@ const PAGE_HEADERS = {
   'cache-control': 'no-cache',
 }
 
+// Of OpenAPI 3.1, Swagger UI 5.17 repeats the one server under every operation.
 const PAGE = `<!doctype html>
 <html lang="en">
 <head>
@@ -25,6 +26,7 @@ const PAGE = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Switchhook API</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css">
+<style>.operation-servers { display: none }</style>
 <link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
 </head>
 <body>

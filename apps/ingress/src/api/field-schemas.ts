@@ -21,10 +21,12 @@ export const emailSchema = z
     /^(?!-)[^\s@<>,;:"()[\]\\\p{Cc}\p{Cf}]{1,64}@(?=[^@]{1,255}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}$/u,
     'Must be one plain mail address',
   )
+  .meta({ examples: ['ops@example.com'] })
 
 export const phoneNumberSchema = z
   .string()
   .regex(/^\+[1-9]\d{4,14}$/, 'Must be in E.164 format, +14155551234 for one')
+  .meta({ examples: ['+14155551234'] })
 
 /** Ids of the tables that count: assistants and numbers. */
 export const integerIdSchema = z.int().min(1)

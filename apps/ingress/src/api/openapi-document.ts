@@ -42,7 +42,9 @@ const ACCESS_NOTES: Readonly<Record<Access, string>> = {
 }
 
 const refTo = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` })
-const json = (schema: JsonObject): JsonObject => ({ 'application/json': { schema } })
+const json = (schema: JsonObject, more: JsonObject = {}): JsonObject => ({
+  'application/json': { schema, ...more },
+})
 
 /** `get /api/v1/destinations/{id}` → `getDestinationsById` */
 function operationId({ method, path }: Route): string {
@@ -55,7 +57,8 @@ function operationId({ method, path }: Route): string {
 
 /** The heading a route stands under: `/api/v1/api-keys/{id}` → `api-keys`. */
 function tagOf({ path }: Route): string {
-  return path.replace(/^\/api\/v\d+/, '').split('/')[1] ?? ''
+  const [, first = ''] = path.replace(/^\/api\/v\d+/, '').split('/')
+  return first === 'organization' ? 'organizations' : first
 }
 
 /** Schemas by the name they get in the document; one that is used twice is there once. */
@@ -101,6 +104,12 @@ function parametersOf(schema: z.ZodType | undefined, where: 'path' | 'query'): J
   }))
 }
 
+/** `.meta({ examples: […] })` of a body: the page offers the first one to try. Without, it makes one up. */
+function exampleOf(schema: z.ZodType): JsonObject {
+  const examples = schema.meta()?.examples
+  return Array.isArray(examples) ? { example: examples[0] } : {}
+}
+
 function answerOf(names: Names, spec: AnswerSpec, fallback: string): JsonObject {
   if (spec.schema === undefined) return { description: spec.description }
   return { description: spec.description, content: json(names.output(spec.schema, fallback)) }
@@ -134,7 +143,7 @@ function operationOf(names: Names, route: Route): JsonObject {
       : {
           requestBody: {
             required: !route.body.safeParse(undefined).success,
-            content: json(names.input(route.body, `${id}Body`)),
+            content: json(names.input(route.body, `${id}Body`), exampleOf(route.body)),
           },
         }),
     responses: {
@@ -170,8 +179,6 @@ export function createOpenapiDocument(routes: readonly Route[]): JsonObject {
       description:
         'Configure where webhooks go and see what became of them. Everything is scoped to the organization of the API key; the id of another organization is answered like an unknown one.',
     },
-    // Relative: the page may call only the host that it came from.
-    servers: [{ url: '/' }],
     paths,
     components: {
       securitySchemes: {

@@ -19,7 +19,7 @@ const create = defineAdminRoute({
   method: 'post',
   path: '/api/v1/organizations',
   summary: 'Create an organization and its first API key, which may do everything in it',
-  body: z.strictObject({ name: nameSchema }),
+  body: z.strictObject({ name: nameSchema }).meta({ examples: [{ name: 'Example Pty Ltd' }] }),
   answers: {
     201: {
       description: 'The organization; the key is shown this once',
@@ -55,7 +55,9 @@ const patch = defineRoute({
   path: '/api/v1/organization',
   access: 'admin',
   summary: 'Change the settings of the organization',
-  body: z.strictObject({ name: nameSchema.optional() }),
+  body: z
+    .strictObject({ name: nameSchema.optional() })
+    .meta({ examples: [{ name: 'Example Pty Ltd' }] }),
   answers: { 200: { description: 'The organization', schema: organizationSchema } },
   async handle({ deps, organizationId, body: { name } }) {
     const organization = await changeConfig(deps, (tx) =>

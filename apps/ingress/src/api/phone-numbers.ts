@@ -100,7 +100,16 @@ const create = defineRoute({
   path: PATH,
   access: 'write',
   summary: 'Register a phone number; its URL is a destination',
-  body: changes.extend(identity),
+  body: changes.extend(identity).meta({
+    examples: [
+      {
+        phone_number: '+14155551234',
+        provider: 'twilio',
+        webhook_url: 'https://example.com/pbx',
+        webhook_url_fallback: 'ops@example.com',
+      },
+    ],
+  }),
   answers: {
     201: { description: 'The number', schema: numberSchema },
     404: { description: 'The assistant is not in your organization' },
@@ -158,7 +167,7 @@ const patch = defineRoute({
   summary: 'Change a phone number; the destination of its URL follows, null deletes it',
   params: integerIdParams,
   names: NAMES,
-  body: changes,
+  body: changes.meta({ examples: [{ webhook_url: 'https://example.com/pbx' }] }),
   answers: { 200: { description: 'The number', schema: numberSchema } },
   async handle({ deps, organizationId, params: { id }, body }) {
     const record = await changeConfig(deps, async (tx) => {

@@ -58,18 +58,24 @@ const create = defineRoute({
   path: PATH,
   access: 'write',
   summary: 'Register an account with a provider, so that its webhooks can be verified',
-  body: z.strictObject({
-    provider: z.enum(['twilio']),
-    account_sid: z
-      .string()
-      .regex(/^AC[0-9A-Za-z]{32}$/, 'Must be "AC" and 32 letters or digits')
-      .describe('Twilio calls it Account SID'),
-    auth_token: tokenSchema,
-    secondary_auth_token: tokenSchema
-      .nullable()
-      .optional()
-      .describe('While tokens are rotated: signatures of both hold'),
-  }),
+  body: z
+    .strictObject({
+      provider: z.enum(['twilio']),
+      account_sid: z
+        .string()
+        .regex(/^AC[0-9A-Za-z]{32}$/, 'Must be "AC" and 32 letters or digits')
+        .describe('Twilio calls it Account SID'),
+      auth_token: tokenSchema,
+      secondary_auth_token: tokenSchema
+        .nullable()
+        .optional()
+        .describe('While tokens are rotated: signatures of both hold'),
+    })
+    .meta({
+      examples: [
+        { provider: 'twilio', account_sid: `AC${'0'.repeat(32)}`, auth_token: 'your auth token' },
+      ],
+    }),
   answers: {
     201: { description: 'The account, without its tokens', schema: accountSchema },
     409: { description: CONFLICT },
@@ -124,10 +130,12 @@ const patch = defineRoute({
   summary: 'Replace the tokens of a provider account',
   params,
   names: NAMES,
-  body: z.strictObject({
-    auth_token: tokenSchema.optional(),
-    secondary_auth_token: tokenSchema.nullable().optional().describe('null takes it away'),
-  }),
+  body: z
+    .strictObject({
+      auth_token: tokenSchema.optional(),
+      secondary_auth_token: tokenSchema.nullable().optional().describe('null takes it away'),
+    })
+    .meta({ examples: [{ secondary_auth_token: 'your new token' }] }),
   answers: { 200: { description: 'The account', schema: accountSchema } },
   async handle({ deps, organizationId, params: { id }, body }) {
     const secrets = { authToken: body.auth_token, secondaryAuthToken: body.secondary_auth_token }

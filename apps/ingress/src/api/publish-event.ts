@@ -1,3 +1,4 @@
+import { withDeadline } from '@switchhook/core/deadline'
 import { type AcceptedEvent, EVENT_TYPES } from '@switchhook/core/event'
 import { eventId, randomText } from '@switchhook/core/ids'
 import { type PlatformPayload, platform } from '@switchhook/core/providers/platform'
@@ -9,6 +10,8 @@ import { callNotFound } from './calls.ts'
 
 const MAX_DATA_BYTES = 131_072
 const CONTENT_TYPE = 'application/json'
+/** With the time that accepting takes below the router's deadline: what was answered 503 is not stored afterwards. */
+const FIND_CALLS_TIMEOUT_MS = 1_200
 
 /**
  * True when JSON.parse has kept every number of the value as it was sent: a long integer would be delivered as another
@@ -72,12 +75,9 @@ async function findNamedCalls(
   const callSids = inputs.flatMap((input) =>
     assistantOf(deps, organizationId, input) === undefined ? (input.call_sid ?? []) : [],
   )
-  return await findCalls(
-    deps.database.db,
-    organizationId,
-    [...new Set(ids)],
-    [...new Set(callSids)],
-  )
+  const { db } = deps.database
+  const finding = findCalls(db, organizationId, [...new Set(ids)], [...new Set(callSids)])
+  return await withDeadline(finding, FIND_CALLS_TIMEOUT_MS, 'calls')
 }
 
 /** Where in the body an event stands: `[]`, or `['events', 3]`. */

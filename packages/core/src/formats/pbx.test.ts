@@ -20,7 +20,7 @@ describe('the PBX form', () => {
     expect(contentType).toBe('application/x-www-form-urlencoded')
     expect(userAgent).toBe('Switchhook/1.0')
     expect(body.toString('latin1')).toBe(
-      'service_id=SVC-9&from=%2B17035550630&sms_number=%2B14155551234&body=It\'s%20working!!!&message_id=SM99649d01253fc588396cd1eec8377273&timestamp=1795222923&webhook_url=https%3A%2F%2Fpbx.example%2Fsms%3Fa%3D1%26b%3D2&webhook_url_fallback=desk%40pbx.example',
+      "service_id=SVC-9&from=%2B17035550630&sms_number=%2B14155551234&body=It's%20working!!!&message_id=SM99649d01253fc588396cd1eec8377273&timestamp=1795222923&webhook_url=https%3A%2F%2Fpbx.example%2Fsms%3Fa%3D1%26b%3D2&webhook_url_fallback=desk%40pbx.example",
     )
   })
 
@@ -33,8 +33,8 @@ describe('the PBX form', () => {
 
   it('carries any text through a form decoder unchanged', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 20 }), (text) => {
-        const well = text.toWellFormed()
+      fc.property(fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 30 }), (units) => {
+        const well = String.fromCharCode(...units).toWellFormed()
         const { body } = pbx({ ...input, content: { ...input.content, body: well } })
         expect(parse(body.toString('utf8')).body).toBe(well)
         expect(new URLSearchParams(body.toString('utf8')).get('body')).toBe(well)

@@ -178,7 +178,10 @@ export function openDatabase(options: DatabaseOptions, log: Logger): DatabaseHan
     keepAlive: true,
     types,
   })
-  // Without a listener, an idle connection that is cut ends the process.
+  // Without a listener, a connection that is cut between two statements of a transaction ends the process. The next
+  // statement fails by itself.
+  pool.on('connect', (client) => client.on('error', () => undefined))
+  // The same for an idle connection.
   pool.on('error', (error) => log.warn({ error: error.message }, 'database.connection_failed'))
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) })
   return {

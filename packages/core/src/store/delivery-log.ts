@@ -40,6 +40,15 @@ export type AttemptRecord = {
   readonly error: string | null
 }
 
+/** For when there is no room for the bodies, or one of them is refused. */
+export function withoutBodies(record: DeliveryRecord): DeliveryRecord {
+  const { attempt } = record
+  return {
+    ...record,
+    attempt: attempt && { ...attempt, requestBodyBase64: null, responseBody: null },
+  }
+}
+
 /**
  * Log rows and delivery states in one statement, one commit. Both may be written twice: the log's key holds the
  * attempt, and a state that is final, or of a later attempt, stays. The state is an upsert rather than an update,
@@ -136,8 +145,9 @@ async function writeOnce(pool: pg.Pool, records: readonly DeliveryRecord[]): Pro
 }
 
 /**
- * Commits the records together. A record that Postgres refuses for its content is found by halving the batch and told
- * to `onPoison`; the others are committed. Throws only when Postgres itself fails.
+ * Commits the records together. A record that Postgres refuses for its content is found by halving the batch, told to
+ * `onPoison` and committed without its bodies if that helps: a delivery whose outcome is not on record is made again.
+ * The others are committed. Throws only when Postgres itself fails.
  */
 export async function writeDeliveryLog(
   pool: pg.Pool,
@@ -152,6 +162,9 @@ export async function writeDeliveryLog(
     const [only] = records
     if (records.length === 1 && only !== undefined) {
       onPoison(only, error)
+      await writeOnce(pool, [withoutBodies(only)]).catch((again: unknown) => {
+        if (!isDataError(again)) throw again
+      })
       return
     }
     const middle = Math.ceil(records.length / 2)

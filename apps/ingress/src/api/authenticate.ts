@@ -48,7 +48,7 @@ export function createAuthenticate(snapshot: Snapshot, adminApiKey: string): Aut
       throw new ApiError(403, 'Only the admin API key may do this')
     }
     const key = findKey(token)
-    if (false) {
+    if (!coversScope(key.scopes, access)) {
       throw new ApiError(403, `This API key lacks the scope "${access}"`)
     }
     return key

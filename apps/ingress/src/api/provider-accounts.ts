@@ -73,7 +73,7 @@ const create = defineRoute({
     })
     .meta({
       examples: [
-        { provider: 'twilio', account_sid: `AC${'0'.repeat(32)}`, auth_token: 'your auth token' },
+        { provider: 'twilio', account_sid: `AC${'0'.repeat(32)}`, auth_token: 'your_auth_token' },
       ],
     }),
   answers: {
@@ -135,7 +135,7 @@ const patch = defineRoute({
       auth_token: tokenSchema.optional(),
       secondary_auth_token: tokenSchema.nullable().optional().describe('null takes it away'),
     })
-    .meta({ examples: [{ secondary_auth_token: 'your new token' }] }),
+    .meta({ examples: [{ secondary_auth_token: 'your_new_token' }] }),
   answers: { 200: { description: 'The account', schema: accountSchema } },
   async handle({ deps, organizationId, params: { id }, body }) {
     const secrets = { authToken: body.auth_token, secondaryAuthToken: body.secondary_auth_token }

@@ -125,7 +125,7 @@ export async function findDestinationRecord(
   return row === undefined ? undefined : toDestinationRecord(row)
 }
 
-/** The same, and nobody else changes it before this transaction ends. */
+/** The same, and nobody else changes it before this transaction ends, not even a worker that disables it. */
 export async function lockDestination(
   tx: Transaction,
   organizationId: string,

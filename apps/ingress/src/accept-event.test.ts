@@ -1,7 +1,11 @@
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { createGroupCommit, type GroupCommit } from '@switchhook/core/group-commit'
-import { createSnapshot, type DestinationRow } from '@switchhook/core/routing/snapshot'
+import {
+  createSnapshot,
+  type DestinationRow,
+  type PhoneNumber,
+} from '@switchhook/core/routing/snapshot'
 import type { JournalEntry } from '@switchhook/core/store/journal'
 import type { StoreHealth } from '@switchhook/core/store-health'
 import { describe, expect, it } from 'vitest'
@@ -52,6 +56,16 @@ function createHealth(isUp: boolean): StoreHealth & { readonly failures: unknown
   }
 }
 
+const ownNumber: PhoneNumber = {
+  id: 1,
+  organizationId: 'org_1',
+  phoneNumber: '+14155550100',
+  assistantId: null,
+  serviceId: null,
+  version: 1,
+  isDeleted: false,
+}
+
 type Behaviour = 'works' | 'fails' | 'hangs' | 'knows it'
 
 async function behave<T>(behaviour: Behaviour, result: T, known: T): Promise<T> {
@@ -64,7 +78,8 @@ function createRig(postgres: Behaviour, redis: Behaviour) {
   const added: DeliveryJob[] = []
   const snapshot = createSnapshot()
   snapshot.apply({
-    ...{ organizations: [], apiKeys: [], providerAccounts: [], assistants: [], phoneNumbers: [] },
+    ...{ organizations: [], apiKeys: [], providerAccounts: [], assistants: [] },
+    phoneNumbers: [ownNumber],
     destinations: [destination],
   })
   const journal: GroupCommit<JournalEntry, boolean> = createGroupCommit({
@@ -159,6 +174,13 @@ describe('acceptEvent', () => {
       spool: { ...deps.spool, hasSeen: async () => true },
     }
     expect((await acceptEvent(seen, event)).kind).toBe('duplicate')
+    expect(added).toEqual([])
+  })
+
+  it('owes an event for a number that the tenant does not own to nobody', async () => {
+    const { deps, added } = createRig('works', 'works')
+    const foreign = { ...event, phoneNumber: '+14155550999' }
+    expect(await acceptEvent(deps, foreign)).toEqual({ kind: 'accepted', deliveryIds: [] })
     expect(added).toEqual([])
   })
 

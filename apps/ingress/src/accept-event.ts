@@ -1,6 +1,6 @@
 import { withDeadline } from '@switchhook/core/deadline'
 import { createDeliveryJob } from '@switchhook/core/delivery/delivery-job'
-import type { AcceptedEvent } from '@switchhook/core/event'
+import type { AcceptedEvent, Destination } from '@switchhook/core/event'
 import type { GroupCommit } from '@switchhook/core/group-commit'
 import { OverfullError } from '@switchhook/core/group-commit'
 import { deliveryId } from '@switchhook/core/ids'
@@ -28,31 +28,47 @@ export type AcceptResult =
   | { readonly kind: 'accepted' | 'duplicate'; readonly deliveryIds: readonly string[] }
   | { readonly kind: 'unavailable' }
 
-/** Together with what surrounds them these stay below the 1.5 s that a provider waits for the whole answer. */
+/** Each step's own bound, and one for all of them: a provider gets its answer within 1.5 s. */
 const JOURNAL_TIMEOUT_MS = 600
 const SPOOL_TIMEOUT_MS = 400
 const ENQUEUE_TIMEOUT_MS = 350
+const TOTAL_TIMEOUT_MS = 1_300
 
 type Durable = 'new' | 'duplicate' | undefined
 
-async function tryJournal(deps: AcceptDeps, entry: JournalEntry): Promise<Durable> {
+/** How much of a step's own time is left within the whole. */
+type Remaining = (stepMs: number) => number
+
+async function tryJournal(
+  deps: AcceptDeps,
+  entry: JournalEntry,
+  remaining: Remaining,
+): Promise<Durable> {
   try {
     // Taken over by Redis a moment ago, not in Postgres yet: a second time here would be a second delivery.
     if (deps.spoolHoldsItems() && deps.redis.isUp()) {
-      const seen = withDeadline(deps.spool.hasSeen(entry.event.id), SPOOL_TIMEOUT_MS, 'spool')
+      const looked = deps.spool.hasSeen(entry.event.id)
+      const seen = withDeadline(looked, remaining(SPOOL_TIMEOUT_MS), 'spool')
       if (await seen.catch(() => false)) return 'duplicate'
     }
-    const isNew = await withDeadline(deps.journal.push(entry), JOURNAL_TIMEOUT_MS, 'journal')
-    return isNew ? 'new' : 'duplicate'
+    const pushed = deps.journal.push(entry)
+    return (await withDeadline(pushed, remaining(JOURNAL_TIMEOUT_MS), 'journal'))
+      ? 'new'
+      : 'duplicate'
   } catch (error) {
     if (!isDataError(error) && !(error instanceof OverfullError)) deps.postgres.reportFailure(error)
     return undefined
   }
 }
 
-async function trySpool(deps: AcceptDeps, entry: JournalEntry): Promise<Durable> {
+async function trySpool(
+  deps: AcceptDeps,
+  entry: JournalEntry,
+  remaining: Remaining,
+): Promise<Durable> {
   try {
-    const taken = await withDeadline(deps.spool.takeEvent(entry), SPOOL_TIMEOUT_MS, 'spool')
+    const taking = deps.spool.takeEvent(entry)
+    const taken = await withDeadline(taking, remaining(SPOOL_TIMEOUT_MS), 'spool')
     return taken === 'full' ? undefined : taken
   } catch (error) {
     deps.redis.reportFailure(error)
@@ -65,6 +81,7 @@ async function enqueue(
   deps: AcceptDeps,
   { event, deliveries }: JournalEntry,
   carry: 'small' | 'all',
+  remaining: Remaining,
 ): Promise<void> {
   if (!deps.redis.isUp()) return
   const jobs = deliveries.map((owed) =>
@@ -76,10 +93,18 @@ async function enqueue(
   )
   try {
     const added = Promise.all(jobs.map((job) => deps.queues.addDelivery(job)))
-    await withDeadline(added, ENQUEUE_TIMEOUT_MS, 'queue')
+    await withDeadline(added, remaining(ENQUEUE_TIMEOUT_MS), 'queue')
   } catch (error) {
     deps.redis.reportFailure(error)
   }
+}
+
+/** A genuine webhook for a number that the tenant does not own is kept, and owed to nobody (contract, Fine print 14). */
+function findDestinations(snapshot: Snapshot, event: AcceptedEvent): readonly Destination[] {
+  const { organizationId, phoneNumber } = event
+  const isForeign =
+    phoneNumber !== null && snapshot.findPhoneNumber(organizationId, phoneNumber) === undefined
+  return isForeign ? [] : route(snapshot, event, event.type)
 }
 
 /**
@@ -87,20 +112,23 @@ async function enqueue(
  * `unavailable` only when both were tried and neither took it. Never throws; answers in about a second at worst.
  */
 export async function acceptEvent(deps: AcceptDeps, event: AcceptedEvent): Promise<AcceptResult> {
-  const deliveries = route(deps.snapshot, event, event.type).map(({ id }) => ({
+  const deliveries = findDestinations(deps.snapshot, event).map(({ id }) => ({
     deliveryId: deliveryId(event.id, id),
     destinationId: id,
   }))
   const entry = { event, deliveries }
   const deliveryIds = deliveries.map((owed) => owed.deliveryId)
 
+  const endsAtMs = performance.now() + TOTAL_TIMEOUT_MS
+  const remaining: Remaining = (stepMs) =>
+    Math.max(1, Math.min(stepMs, endsAtMs - performance.now()))
   // Whichever is believed to be away is tried last: it may have come back since.
   const inOrder = deps.postgres.isUp() ? [tryJournal, trySpool] : [trySpool, tryJournal]
   for (const attempt of inOrder) {
-    const durable = await attempt(deps, entry)
+    const durable = await attempt(deps, entry, remaining)
     if (durable === undefined) continue
     if (durable === 'duplicate') return { kind: 'duplicate', deliveryIds }
-    await enqueue(deps, entry, attempt === trySpool ? 'all' : 'small')
+    await enqueue(deps, entry, attempt === trySpool ? 'all' : 'small', remaining)
     return { kind: 'accepted', deliveryIds }
   }
   return { kind: 'unavailable' }

@@ -128,6 +128,12 @@ describe('acceptTwilioWebhook', () => {
     expect(result.kind).toBe('too_many_parameters')
   })
 
+  it('answers unavailable, never forged, when the token cannot be opened: that is our own fault', async () => {
+    const unreadable = { ...account('org_1'), isUnreadable: true }
+    const { deps } = createRig([unreadable], [])
+    expect((await acceptTwilioWebhook(deps, webhook('token'))).kind).toBe('unavailable')
+  })
+
   it('answers unavailable, never forged, while its snapshot is not loaded', async () => {
     const { deps } = createRig([], [])
     const result = await acceptTwilioWebhook({ ...deps, isReady: () => false }, webhook('token'))

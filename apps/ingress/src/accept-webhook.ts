@@ -9,6 +9,7 @@ import {
 } from '@switchhook/core/providers/provider'
 import {
   claimedAccountSid,
+  findSignatureFault,
   isForm,
   paramsOf,
   readParams,
@@ -121,6 +122,8 @@ export async function acceptTwilioWebhook(
   if (!isForm(webhook.headers['content-type'])) return { kind: 'unsupported_media_type' }
   if (countParameters(webhook.body) > MAX_PARAMETERS) return { kind: 'too_many_parameters' }
 
+  const headerFault = findSignatureFault(webhook)
+  if (headerFault !== undefined) return { kind: 'forged', reason: headerFault }
   const params = paramsOf(webhook)
   const claimed = deps.snapshot.findAccounts('twilio', claimedAccountSid(params))
   let failure: ForgedReason = 'unknown_account'
@@ -137,6 +140,9 @@ export async function acceptTwilioWebhook(
     if (verified.length === 0) return { kind: 'forged', reason: failure }
     if (error instanceof MalformedPayloadError) return { kind: 'malformed', detail: error.message }
     throw error
+  }
+  if (verified.length === 0 && claimed.some(({ isUnreadable }) => isUnreadable === true)) {
+    return { kind: 'unavailable' }
   }
   const tenant = chooseTenant(deps.snapshot, verified, content.phoneNumber)
   if (tenant === undefined) return { kind: 'forged', reason: failure }

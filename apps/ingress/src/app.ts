@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Logger } from '@switchhook/core/log'
 import type { Router } from 'express'
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
@@ -24,7 +25,11 @@ const BODY_ERRORS: Readonly<Record<string, readonly [status: number, detail: str
 function bodyErrorOf(error: unknown): readonly [number, string] | undefined {
   if (typeof error !== 'object' || error === null) return undefined
   if (error instanceof URIError) return [404, 'Not Found']
-  return 'type' in error && typeof error.type === 'string' ? BODY_ERRORS[error.type] : undefined
+  const known = 'type' in error ? BODY_ERRORS[String(error.type)] : undefined
+  if (known !== undefined) return known
+  // Static files: a range that is none, a precondition that does not hold.
+  const status = 'status' in error ? Number(error.status) : 500
+  return status >= 400 && status < 500 ? [status, STATUS_CODES[status] ?? 'Bad Request'] : undefined
 }
 
 /** Every route, and the only error handler: input never makes a 5xx, an answer never tells an internal. */

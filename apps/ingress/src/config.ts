@@ -14,7 +14,7 @@ export const schema = z.object({
     .transform((text) => text.split(',').map((one) => one.trim()))
     .pipe(z.array(z.enum(SERVES)).min(1)),
   OPS_PORT: environment.port(9464),
-  ADMIN_API_KEY: z.string().min(16).optional(),
+  ADMIN_API_KEY: z.string().min(1).optional(),
   API_RATE_LIMIT_PER_SECOND: z.coerce.number().int().min(1).default(100),
   TRUSTED_PROXIES: environment.list,
   DRAIN_DELAY_MS: environment.milliseconds(1_000),

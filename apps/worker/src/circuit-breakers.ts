@@ -80,7 +80,9 @@ export function createCircuitBreakers(log: Logger): CircuitBreakers {
     const options = {
       name: destinationId,
       timeout: false, // the attempt has its own deadline and always settles
-      errorThresholdPercentage: 101, // never by itself; `open` is called when our rule says so
+      // Never by itself: `open` is called when our rule says so. 101 would not do: a slow attempt ends in another
+      // window than it began, so opossum sees more failures than calls.
+      errorThresholdPercentage: Number.POSITIVE_INFINITY,
       resetTimeout: FIRST_PAUSE_MS,
       rollingCountTimeout: WINDOW_MS,
       rollingCountBuckets: BUCKETS,

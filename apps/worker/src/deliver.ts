@@ -10,7 +10,12 @@ import type { AttemptRecord } from '@switchhook/core/store/delivery-log'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import type { CircuitBreakers } from './circuit-breakers.ts'
 import type { EventRequest } from './post-event.ts'
-import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
+import {
+  type PreparedRequest,
+  toAttemptRecord,
+  toDeliveryRecord,
+  UnreadableSecretError,
+} from './prepare-request.ts'
 import type { RecordDelivery } from './recorder.ts'
 
 /** What delivering needs, and no more. */
@@ -37,6 +42,8 @@ export type DeliverDeps = {
 }
 
 const DONE: JobStep = { kind: 'done' }
+/** After an attempt that no store took note of. */
+const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
 const PAUSED_RECHECK_MS = 15_000
 /** Spreads what waits for the same moment, so that it does not all come at once. */
 const SPREAD_MS = 2_000
@@ -93,7 +100,7 @@ function idsOf(job: DeliveryJob): object {
 
 /**
  * After a crash, or when the requeuer made the job: what an earlier run got done, as Postgres tells. True if nothing
- * is left to do. An attempt that was cut off is logged here, since nobody else can.
+ * is left to do. Attempts that were cut off are logged here, since nobody else can.
  */
 async function resume(
   deps: DeliverDeps,
@@ -110,16 +117,18 @@ async function resume(
     await deps.enqueueFallback({ ...fallback, delivery: job })
     return true
   }
-  const lost = attempt - 1
-  if (lost <= progress.attempts) return false
   const request = { url: destination.url, contentType: '', body: Buffer.alloc(0) }
-  const nowMs = deps.nowMs()
-  const record = toAttemptRecord(lost, nowMs, job.event.type, request, LOST_ATTEMPT)
-  const change = { state: 'pending', attempts: lost, dueAtMs: nowMs, fallbackAtMs: null } as const
-  await deps.record(
-    toDeliveryRecord(job, { ...change, reason: LOST_ATTEMPT.error, attempt: record }),
-  )
-  deps.metrics.attempts.inc({ format: destination.format, outcome: LOST_ATTEMPT.outcome })
+  // More than one when a worker died again before it could say so.
+  const last = Math.min(attempt - 1, destination.retry.maxAttempts)
+  for (let lost = progress.attempts + 1; lost <= last; lost += 1) {
+    const nowMs = deps.nowMs()
+    const record = toAttemptRecord(lost, nowMs, job.event.type, request, LOST_ATTEMPT)
+    const change = { state: 'pending', attempts: lost, dueAtMs: nowMs, fallbackAtMs: null } as const
+    await deps.record(
+      toDeliveryRecord(job, { ...change, reason: LOST_ATTEMPT.error, attempt: record }),
+    )
+    deps.metrics.attempts.inc({ format: destination.format, outcome: LOST_ATTEMPT.outcome })
+  }
   return false
 }
 
@@ -131,7 +140,10 @@ function holdBack(deps: DeliverDeps, job: DeliveryJob, destination: Destination)
   return holdMs === 0 ? 0 : holdMs + spreadMs
 }
 
-/** What cannot be rendered today cannot be rendered in an hour either, but a mail can still carry it. */
+/**
+ * What cannot be rendered today cannot be rendered in an hour either, but a mail can still carry it. A secret that
+ * cannot be opened is our own fault: thrown, so that the delivery waits until somebody mends the keys.
+ */
 function prepareOrFail(
   deps: DeliverDeps,
   job: DeliveryJob,
@@ -142,12 +154,13 @@ function prepareOrFail(
   try {
     return deps.prepare(event, destination, nowMs)
   } catch (error) {
+    if (error instanceof UnreadableSecretError) throw error
     deps.log.error({ ...idsOf(job), error }, 'delivery.unrenderable')
     return undefined
   }
 }
 
-/** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail. */
+/** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail before the attempt. */
 export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Promise<JobStep> {
   const job = run.data
   const mustLook = run.interrupted || job.requeued
@@ -167,7 +180,8 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
 
   const { retry } = destination
   if (attempt > retry.maxAttempts) {
-    await giveUp(deps, job, destination, attempt - 1, LOST_ATTEMPT.error ?? '', null)
+    const made = Math.max(progress?.attempts ?? 0, Math.min(attempt - 1, retry.maxAttempts))
+    await giveUp(deps, job, destination, made, LOST_ATTEMPT.error ?? '', null)
     return DONE
   }
   const holdMs = holdBack(deps, job, destination)
@@ -200,7 +214,13 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
 
   const step = nextStep(result, attempt, retry, deps.random())
   const record = toAttemptRecord(attempt, attemptedAtMs, event.type, request, result)
-  await recordStep(deps, job, destination, attempt, record, step)
+  try {
+    await recordStep(deps, job, destination, attempt, record, step)
+  } catch (error) {
+    // The attempt is made and counts; thrown on, it would be made again under the same number.
+    deps.log.error({ ...idsOf(job), attempt, error }, 'delivery.unrecorded')
+    return LOOK_AGAIN
+  }
   count(deps, job, destination, result, step)
   deps.log.info(
     {

@@ -13,6 +13,8 @@ export type DrainDeps = {
 }
 
 const BATCH = 200
+/** A process that keeps spooling must not keep the rest of the upkeep from its turn. */
+const MAX_BATCHES = 100
 
 async function writeEntries(deps: DrainDeps, entries: readonly JournalEntry[]): Promise<void> {
   if (entries.length === 0) return
@@ -48,7 +50,7 @@ async function writeRecords(deps: DrainDeps, records: readonly DeliveryRecord[])
  */
 export async function drainSpool(deps: DrainDeps): Promise<number> {
   let total = 0
-  for (;;) {
+  for (let batch = 0; batch < MAX_BATCHES; batch += 1) {
     const items = await deps.spool.read(BATCH)
     if (items.length === 0) return total
     await writeEntries(
@@ -59,7 +61,13 @@ export async function drainSpool(deps: DrainDeps): Promise<number> {
       deps,
       items.flatMap((item) => (item.kind === 'record' ? [item.record] : [])),
     )
+    for (const item of items) {
+      if (item.kind !== 'unreadable') continue
+      deps.log.error({ bytes: Buffer.byteLength(item.text) }, 'spool.unreadable')
+      await deps.spool.setAside(item)
+    }
     await deps.spool.drop(items.length)
     total += items.length
   }
+  return total
 }

@@ -49,6 +49,8 @@ export function createEgressAgent(
     lookup: guardedLookup,
     timeout: CONNECT_TIMEOUT_MS,
     minVersion: 'TLSv1.2',
+    // One connection is one attempt's: a reset must not take a hundred others with it.
+    allowH2: false,
     maxCachedSessions: 5_000,
   })
   return new Agent({
@@ -66,6 +68,7 @@ export function createEgressAgent(
     },
     connections: MAX_CONNECTIONS_PER_ORIGIN,
     pipelining: 1,
+    allowH2: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: 60_000,
     maxHeaderSize: MAX_HEADER_BYTES,

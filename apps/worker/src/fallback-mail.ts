@@ -24,6 +24,8 @@ export type FallbackMailInput = {
 }
 
 const MAX_SUBJECT_CHARACTERS = 200
+/** As long as the longest URL of a destination. */
+const MAX_FACT_CHARACTERS = 2_048
 
 /** Control characters but tab and line feed: nothing that a header or a terminal would obey. */
 function clean(text: string): string {
@@ -33,8 +35,8 @@ function clean(text: string): string {
     .toWellFormed()
 }
 
-function oneLine(text: string): string {
-  return clean(text).replaceAll(/\s+/g, ' ').trim().slice(0, MAX_SUBJECT_CHARACTERS)
+function oneLine(text: string, maxCharacters: number): string {
+  return clean(text).replaceAll(/\s+/g, ' ').trim().slice(0, maxCharacters).toWellFormed()
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -67,7 +69,7 @@ function factsOf(input: FallbackMailInput): readonly (readonly [name: string, va
     ['delivery_id', input.deliveryId],
     ['attempts', String(input.attempts)],
     ['last_error', input.reason],
-  ].map(([name = '', value = '']) => [name, oneLine(value)] as const)
+  ].map(([name = '', value = '']) => [name, oneLine(value, MAX_FACT_CHARACTERS)] as const)
 }
 
 /** The mail that stands for a delivery which could not be made. Pure; both parts say the same. */
@@ -77,6 +79,7 @@ export function createFallbackMail(input: FallbackMailInput): FallbackMail {
   const message = clean(content.body)
   const number = content.to || (event.phoneNumber ?? '')
   const intro = `This ${event.type} could not be delivered to your webhook after ${input.attempts} attempts. Nothing else will be sent for it.`
+  const title = `[Switchhook] ${event.type} for ${number || event.id} was not delivered`
   const link = `${input.publicBaseUrl}/api/v1/deliveries/${input.deliveryId}`
   const text = [
     intro,
@@ -101,7 +104,7 @@ export function createFallbackMail(input: FallbackMailInput): FallbackMail {
   ].join('\n')
   return {
     to: input.to,
-    subject: oneLine(`[Switchhook] ${event.type} for ${number || event.id} was not delivered`),
+    subject: oneLine(title, MAX_SUBJECT_CHARACTERS),
     text,
     html,
     messageId: `<${input.deliveryId}@switchhook>`,

@@ -52,7 +52,7 @@ const { snapshot, queues, spool, findDestination, record } = stores
 const keys = createSigningKeys(config.ENCRYPTION_KEYS)
 const shared = {
   ...{ nowMs: Date.now, snapshot, findDestination, record, metrics, log },
-  ...createLookUps(stores.logPool, stores.postgres),
+  ...createLookUps(stores.logPool, stores.postgres, spool),
 }
 const deliverDeps: DeliverDeps = {
   ...{ ...shared, random: Math.random, circuits },
@@ -61,7 +61,7 @@ const deliverDeps: DeliverDeps = {
   enqueueFallback: (job) => queues.addFallback(job),
 }
 const fallbackDeps: SendFallbackDeps = {
-  ...{ ...shared, sender, publicBaseUrl: config.PUBLIC_BASE_URL },
+  ...{ ...shared, sender, publicBaseUrl: config.PUBLIC_BASE_URL, sentUnrecorded: new Set() },
   retryForMs: config.MAIL_RETRY_HOURS * 3_600_000,
 }
 

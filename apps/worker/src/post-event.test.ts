@@ -80,12 +80,10 @@ describe('a destination that answers', () => {
     [299, 'delivered', 'refused'],
     [301, 'refused', 'refused'],
     [400, 'refused', 'refused'],
-    [404, 'refused', 'refused'],
     [410, 'refused', 'refused'],
     [429, 'refused', 'refused'],
     [500, 'refused', 'refused'],
     [503, 'refused', 'refused'],
-    [599, 'refused', 'refused'],
     [999, 'refused', 'refused'],
   ] as const)('with %i has %s by the rule 2xx and %s by exact_200', async (status, any, exact) => {
     receiver.on('/', { kind: 'answer', status })
@@ -147,7 +145,8 @@ describe('the logged body', () => {
     const result = await post(receiver.url, { timeoutMs: 3_000 })
     expect(result).toMatchObject({ outcome: 'delivered', statusCode: 200 })
     expect(result.responseBody?.length).toBeLessThanOrEqual(10_240 + 20)
-    expect(result.responseBody).toMatch(/^\x1f/)
+    // The first byte of every gzip file.
+    expect(result.responseBody?.charCodeAt(0)).toBe(0x1f)
     expect(process.memoryUsage().rss - before).toBeLessThan(100e6)
   })
 
@@ -255,7 +254,10 @@ describe('a connection that breaks', () => {
   })
 
   it('is not reused: the next attempt has another', async () => {
-    receiver.on('/', { kind: 'sequence', answers: [{ kind: 'reset' }, { kind: 'answer', status: 200 }] })
+    receiver.on('/', {
+      kind: 'sequence',
+      answers: [{ kind: 'reset' }, { kind: 'answer', status: 200 }],
+    })
     expect(await post(receiver.url)).toMatchObject({ outcome: 'unreachable' })
     expect(await post(receiver.url)).toMatchObject({ outcome: 'delivered' })
     const ids = new Set(receiver.received.map(({ connectionId }) => connectionId))

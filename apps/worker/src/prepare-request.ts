@@ -15,6 +15,12 @@ import type { EventRequest } from './post-event.ts'
 /** Opening a secret costs 20 µs, a KeyObject signs five times faster than bytes: both are done once per secret. */
 const MAX_CACHED_KEYS = 10_000
 
+/** A key is missing from ENCRYPTION_KEYS, or the secret's text was changed. */
+export class UnreadableSecretError extends Error {
+  override readonly name = 'UnreadableSecretError'
+}
+
+/** Throws `UnreadableSecretError`. */
 export type SigningKeys = (destination: Destination, nowMs: number) => readonly KeyObject[]
 
 export function createSigningKeys(ring: KeyRing): SigningKeys {
@@ -22,9 +28,13 @@ export function createSigningKeys(ring: KeyRing): SigningKeys {
   function openKey(envelope: string, seal: string): KeyObject {
     const cached = cache.get(envelope)
     if (cached !== undefined) return cached
-    const key = signingKey(decryptSecret(ring, envelope, seal))
-    cache.set(envelope, key)
-    return key
+    try {
+      const key = signingKey(decryptSecret(ring, envelope, seal))
+      cache.set(envelope, key)
+      return key
+    } catch (cause) {
+      throw new UnreadableSecretError('the signing secret cannot be opened', { cause })
+    }
   }
   return (destination, nowMs) => {
     const { id, secret, previousSecret, previousSecretExpiresAtMs } = destination
@@ -63,7 +73,10 @@ export function prepareRequest(
     contentType,
     body,
     headers: {
-      ...destination.headers,
+      // In lower case, so that ours replace theirs however they are spelled.
+      ...Object.fromEntries(
+        Object.entries(destination.headers).map(([name, value]) => [name.toLowerCase(), value]),
+      ),
       'content-type': contentType,
       'user-agent': userAgent,
       ...signatureHeaders(keys(destination, nowMs), event.id, nowMs, body),

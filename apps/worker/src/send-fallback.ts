@@ -6,6 +6,7 @@ import {
 import type { AcceptedEvent, DeliveryState, Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
+import type { EventContent } from '@switchhook/core/providers/provider'
 import { adapterOf } from '@switchhook/core/providers/registry'
 import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
@@ -36,6 +37,8 @@ export type SendFallbackDeps = {
   readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
   readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
   readonly sender: Pick<MailSender, 'send'>
+  /** Mails of this process that no store took note of yet; a few, and only while both are away. */
+  readonly sentUnrecorded: Set<string>
   readonly record: RecordDelivery
   readonly publicBaseUrl: string
   readonly retryForMs: number
@@ -45,6 +48,7 @@ export type SendFallbackDeps = {
 
 const FIRST_RETRY_MS = 5_000
 const MAX_RETRY_MS = 600_000
+const LOOK_AGAIN_MS = 5_000
 
 function retryDelayMs(failedTries: number): number {
   return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failedTries - 1, 10), MAX_RETRY_MS)
@@ -79,6 +83,30 @@ async function settle(
   return { kind: 'done' }
 }
 
+/** A mail that went out is never sent again for want of a place to write that down. */
+async function settleSent(deps: SendFallbackDeps, job: FallbackJob): Promise<JobStep> {
+  deps.sentUnrecorded.add(job.deliveryId)
+  try {
+    const step = await settle(deps, job, 'emailed', job.reason)
+    deps.sentUnrecorded.delete(job.deliveryId)
+    return step
+  } catch (error) {
+    deps.log.error({ delivery_id: job.deliveryId, error }, 'fallback.unrecorded')
+    return { kind: 'retry', delayMs: LOOK_AGAIN_MS, uncertain: true }
+  }
+}
+
+/** What cannot be read, which may be why there is a mail at all, is still in the attached payload. */
+function readOrLeaveOut(event: AcceptedEvent): EventContent {
+  try {
+    return adapterOf(event.provider).read(event.payload, event.contentType)
+  } catch {
+    const { type, phoneNumber, peerNumber, callSid } = event
+    const numbers = { from: peerNumber ?? '', to: phoneNumber ?? '', phoneNumber, peerNumber }
+    return { type, callSid, ...numbers, dedupeKey: '', messageId: '', body: '', mediaUrls: [] }
+  }
+}
+
 /**
  * Sends the mail of one exhausted delivery. Looks first whether an earlier run sent it: the one gap left is a worker
  * that dies between the mail server's 250 and the commit of `emailed`, and there the Message-ID is the same.
@@ -88,8 +116,11 @@ export async function sendFallback(
   run: JobRun<FallbackJob>,
 ): Promise<JobStep> {
   const { delivery, reason } = run.data
+  if (deps.sentUnrecorded.has(delivery.deliveryId)) return settleSent(deps, run.data)
   const progress = await deps.findProgress(delivery)
   if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
+  // An earlier run may have sent it, and only Postgres can tell.
+  if (progress === undefined && run.interrupted) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
 
   const event = decodeEvent(delivery.event) ?? (await deps.findEvent(delivery))
   if (event === undefined) {
@@ -108,14 +139,14 @@ export async function sendFallback(
       attempts: run.data.attempts,
       event,
     },
-    content: adapterOf(event.provider).read(event.payload, event.contentType),
+    content: readOrLeaveOut(event),
     serviceId: number?.serviceId ?? '',
     webhookUrl: destination?.url ?? '',
     publicBaseUrl: deps.publicBaseUrl,
   })
   const result = await deps.sender.send(mail)
   deps.metrics.fallbackEmails.inc({ outcome: result.kind })
-  if (result.kind === 'sent') return settle(deps, run.data, 'emailed', reason)
+  if (result.kind === 'sent') return settleSent(deps, run.data)
   const owedSinceMs = progress?.fallbackAtMs ?? delivery.createdAtMs
   const isTooLate = progress !== undefined && deps.nowMs() - owedSinceMs > deps.retryForMs
   if (result.kind === 'rejected' || isTooLate) {

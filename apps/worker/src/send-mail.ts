@@ -13,26 +13,43 @@ export type MailSender = {
   close(): void
 }
 
+/** In milliseconds, for one step of the dialogue each. */
+export type MailTimeouts = {
+  readonly connectionTimeout: number
+  readonly greetingTimeout: number
+  readonly socketTimeout: number
+}
+
 /** Nodemailer's own defaults wait up to ten minutes. */
-const TIMEOUTS = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 30_000 }
+const TIMEOUTS: MailTimeouts = {
+  connectionTimeout: 10_000,
+  greetingTimeout: 10_000,
+  socketTimeout: 30_000,
+}
 
 function toResult(error: unknown): MailResult {
   const code = error instanceof Error && 'responseCode' in error ? Number(error.responseCode) : 0
   const text = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
   const told = code > 0 ? `The mail server answered ${code}.` : `The mail server failed (${text}).`
-  return code >= 500 && code < 600
+  // Only what was said of this recipient or this mail is final; a wrong password or a closed door is our own trouble.
+  const isAboutThisMail = text === 'EENVELOPE' || text === 'EMESSAGE'
+  return isAboutThisMail && code >= 500 && code < 600
     ? { kind: 'rejected', error: told }
     : { kind: 'failed', error: told }
 }
 
 /** Sends over SMTP, a few connections at a time. Never throws. */
-export function createMailSender(smtpUrl: string, from: string): MailSender {
+export function createMailSender(
+  smtpUrl: string,
+  from: string,
+  timeouts: MailTimeouts = TIMEOUTS,
+): MailSender {
   const transport = createTransport(
     {
       url: smtpUrl,
       pool: true,
       maxConnections: 3,
-      ...TIMEOUTS,
+      ...timeouts,
       // Content comes from outside: it must never name a file or a URL to be read.
       disableFileAccess: true,
       disableUrlAccess: true,

@@ -10,6 +10,7 @@ import {
   dropOldDedupeKeys,
   dropOldPartitions,
   ensurePartitions,
+  findDatabaseTimeMs,
 } from '@switchhook/core/store/partitions'
 import { type DrainDeps, drainSpool } from './drain-spool.ts'
 import { type RequeueDeps, requeue } from './requeue.ts'
@@ -26,6 +27,8 @@ export type UpkeepDeps = RequeueDeps &
   }
 
 const RETENTION_EVERY_MS = 3_600_000
+/** After a failure: a lock that somebody holds for long must not be asked for all the time. */
+const RETENTION_RETRY_MS = 60_000
 const AGE_EVERY_MS = 10_000
 
 /**
@@ -52,7 +55,9 @@ export function startUpkeep(deps: UpkeepDeps): () => Promise<void> {
 
   async function applyRetention(): Promise<void> {
     if (deps.nowMs() - retentionAtMs < RETENTION_EVERY_MS) return
-    const nowMs = deps.nowMs()
+    retentionAtMs = deps.nowMs() - RETENTION_EVERY_MS + RETENTION_RETRY_MS
+    // Postgres's clock, not this worker's: one that runs a month ahead must not drop a month.
+    const nowMs = await findDatabaseTimeMs(deps.pool)
     const { pool, retentionDays } = deps
     await runAsLeader(pool, LOCKS.retention, async () => {
       const made = await ensurePartitions(pool, nowMs)
@@ -62,7 +67,7 @@ export function startUpkeep(deps: UpkeepDeps): () => Promise<void> {
         deps.log.info({ made, dropped, dedupe_keys_dropped: forgotten }, 'retention.applied')
       }
     })
-    retentionAtMs = nowMs
+    retentionAtMs = deps.nowMs()
   }
 
   async function run(): Promise<void> {

@@ -4,6 +4,8 @@ import { type DeliveryRecord, withoutBodies } from './store/delivery-log.ts'
 import type { JournalEntry } from './store/journal.ts'
 
 const LIST = '{switchhook:control}:spool'
+/** How many items were ever dropped: tells one read from the next. */
+const DROPPED = '{switchhook:control}:spool-dropped'
 const POISON_LIST = '{switchhook:control}:spool-poison'
 const MAX_POISON_ITEMS = 1_000
 const seenKey = (eventId: string): string => `{switchhook:control}:seen:${eventId}`
@@ -16,6 +18,19 @@ if redis.call('exists', KEYS[1]) == 1 then return 0 end
 if redis.call('llen', KEYS[2]) >= tonumber(ARGV[3]) then return -1 end
 redis.call('rpush', KEYS[2], ARGV[1])
 redis.call('set', KEYS[1], '1', 'ex', ARGV[2])
+return 1`
+
+/** Read together, so that a drop can say exactly what it drops. */
+const READ = `return {redis.call('get', KEYS[2]) or '0', redis.call('lrange', KEYS[1], 0, ARGV[1])}`
+
+/**
+ * A command whose reply is lost is sent again, and another process may have drained meanwhile: only what was read, and
+ * was not dropped since, is dropped.
+ */
+const DROP = `
+if (redis.call('get', KEYS[2]) or '0') ~= ARGV[1] then return 0 end
+redis.call('ltrim', KEYS[1], ARGV[2], -1)
+redis.call('incrby', KEYS[2], ARGV[2])
 return 1`
 
 export type SpoolItem =
@@ -34,7 +49,7 @@ export type Spool = {
   addRecord(record: DeliveryRecord): Promise<{ readonly bodiesKept: boolean }>
   length(): Promise<number>
   read(count: number): Promise<SpoolItem[]>
-  /** Forgets the oldest `count`: they are in Postgres now. */
+  /** Forgets the oldest `count` of what was read last: they are in Postgres now. Twice is once. */
   drop(count: number): Promise<void>
   /** Puts what Postgres refuses for its content where a person can look at it (at most the newest 1,000). */
   setAside(item: SpoolItem): Promise<void>
@@ -74,6 +89,7 @@ function decodeItem(text: string): SpoolItem {
 const RECORD_ROOM = 2
 
 export function createSpool(connection: RedisConnection, maxItems: number): Spool {
+  let readAt = '0'
   return {
     async takeEvent(entry) {
       const text = encodeItem({ kind: 'event', entry })
@@ -95,10 +111,13 @@ export function createSpool(connection: RedisConnection, maxItems: number): Spoo
     },
     length: () => connection.llen(LIST),
     async read(count) {
-      return (await connection.lrange(LIST, 0, count - 1)).map(decodeItem)
+      const answer = await connection.eval(READ, 2, LIST, DROPPED, count - 1)
+      const [dropped, items] = answer as [string, string[]]
+      readAt = dropped
+      return items.map(decodeItem)
     },
     async drop(count) {
-      await connection.ltrim(LIST, count, -1)
+      await connection.eval(DROP, 2, LIST, DROPPED, readAt, count)
     },
     async setAside(item) {
       await connection.rpush(POISON_LIST, encodeItem(item))

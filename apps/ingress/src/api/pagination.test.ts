@@ -12,7 +12,7 @@ describe('a cursor', () => {
     fc.assert(
       fc.property(
         fc.record({
-          timeMs: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+          timeMs: fc.nat({ max: 8.64e15 }),
           id: fc.oneof(fc.nat(), fc.string()),
         }),
         (given) => {

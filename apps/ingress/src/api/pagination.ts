@@ -12,6 +12,9 @@ function checkOf(kind: string, position: readonly unknown[]): string {
   return hash('sha256', JSON.stringify([kind, ...position]), 'base64url').slice(0, CHECK_CHARACTERS)
 }
 
+/** The last moment that Date can hold, and Postgres with it. */
+const MAX_TIME_MS = 8.64e15
+
 /** An opaque text for the position where a page of `kind` ended: base64url of a JSON array. */
 export function encodeCursor(kind: string, { timeMs, id }: Position<string | number>): string {
   const text = JSON.stringify([timeMs, id, checkOf(kind, [timeMs, id])])
@@ -25,7 +28,7 @@ export function decodeCursor<Id extends string | number>(
   cursor: string,
 ): Position<Id> | undefined {
   if (cursor.length > MAX_CURSOR_CHARACTERS || !/^[\w-]+$/.test(cursor)) return undefined
-  const shape = z.tuple([z.int().nonnegative(), id, z.string()])
+  const shape = z.tuple([z.int().nonnegative().max(MAX_TIME_MS), id, z.string()])
   const parsed = shape.safeParse(parseJson(Buffer.from(cursor, 'base64url').toString('utf8')))
   if (!parsed.success) return undefined
   const position = { timeMs: parsed.data[0], id: parsed.data[1] }

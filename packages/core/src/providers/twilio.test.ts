@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { stringify } from 'node:querystring'
+import { parse, stringify } from 'node:querystring'
 import fc from 'fast-check'
 import {
   getExpectedBodyHash,
@@ -101,6 +101,12 @@ const encode = (pairs: readonly (readonly [string, string])[]): Buffer =>
     new URLSearchParams(pairs.map(([key, value]): [string, string] => [key, value])).toString(),
   )
 
+/** The query as Node's `querystring` escapes it: brackets and quotes where URLs have none. */
+function legacyQuery(href: string): string {
+  const [base = '', ...query] = href.split('?')
+  return query.length === 0 ? href : `${base}?${stringify(parse(query.join('?')))}`
+}
+
 /** The spellings that Twilio's services are known to have signed. */
 function signedUrls(received: string): fc.Arbitrary<string> {
   const normal = new URL(received)
@@ -113,6 +119,8 @@ function signedUrls(received: string): fc.Arbitrary<string> {
     normal.href,
     normal.href.replaceAll("'", '%27'),
     ported.href,
+    legacyQuery(normal.href),
+    legacyQuery(normal.href.replace(normal.host, `${normal.hostname}:443`)),
     `${received}#fragment`,
     received.toLowerCase(),
   ]

@@ -20,6 +20,8 @@ export type ProviderAccount = Versioned & {
   readonly accountSid: string | null
   /** The tokens a signature may hold with, opened once when the row is read. */
   readonly verifyKeys: readonly KeyObject[]
+  /** A token is there but cannot be opened: that a signature does not hold is then our fault. */
+  readonly isUnreadable?: boolean
 }
 
 export type Assistant = Versioned & {
@@ -40,6 +42,8 @@ export type DestinationRow = Destination & Versioned
 
 /** What changed since a version, as the store reads it. */
 export type ConfigChanges = {
+  /** Everything there is, not only what changed: the database was restored, and its versions began anew. */
+  readonly isWhole?: boolean
   readonly organizations: readonly Organization[]
   readonly apiKeys: readonly ApiKey[]
   readonly providerAccounts: readonly ProviderAccount[]
@@ -75,6 +79,7 @@ function createIndex<Row extends { readonly id: string }>(): {
   put(key: string, row: Row): void
   remove(key: string, row: Row): void
   find(key: string): readonly Row[]
+  clear(): void
 } {
   const rowsByKey = new Map<string, Row[]>()
   return {
@@ -89,6 +94,7 @@ function createIndex<Row extends { readonly id: string }>(): {
       else rowsByKey.set(key, rest)
     },
     find: (key) => rowsByKey.get(key) ?? [],
+    clear: () => rowsByKey.clear(),
   }
 }
 
@@ -124,6 +130,15 @@ export function createSnapshot(): Snapshot {
     else map.set(key, row)
   }
 
+  function forgetAll(): void {
+    version = 0
+    for (const rows of [organizations, apiKeys, accounts, assistants, numbers, destinations]) {
+      rows.clear()
+    }
+    accountsBySid.clear()
+    destinationsByScope.clear()
+  }
+
   function applyAccount(row: ProviderAccount): void {
     const before = accounts.get(row.id)
     if (before?.accountSid) {
@@ -156,6 +171,7 @@ export function createSnapshot(): Snapshot {
   return {
     version: () => version,
     apply(changes) {
+      if (changes.isWhole === true) forgetAll()
       for (const row of changes.organizations) keep(organizations, row.id, row)
       for (const row of changes.apiKeys) keep(apiKeys, row.id, row)
       for (const row of changes.providerAccounts) applyAccount(row)

@@ -23,7 +23,9 @@ const STATUS: Partial<Record<EventType, string>> = {
 const ENDS: ReadonlySet<EventType> = new Set(['call_ended', 'call_failed'])
 
 function wholeSeconds(value: unknown): number | null {
-  return typeof value === 'number' && value >= 0 && value < 2 ** 31 ? Math.round(value) : null
+  if (typeof value !== 'number') return null
+  const seconds = Math.round(value)
+  return seconds >= 0 && seconds < 2 ** 31 ? seconds : null
 }
 
 function rowOf(event: AcceptedEvent, callSid: string): CallRow {

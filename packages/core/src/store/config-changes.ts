@@ -1,5 +1,5 @@
 import { createSecretKey } from 'node:crypto'
-import type { Kysely, Selectable } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Logger } from '../log.ts'
 import type { ConfigChanges, DestinationRow, ProviderAccount } from '../routing/snapshot.ts'
 import { decryptSecret, type KeyRing } from '../secrets.ts'
@@ -19,6 +19,7 @@ function toAccount(
   ring: KeyRing,
   log: Logger,
 ): ProviderAccount {
+  let isUnreadable = false
   const verifyKeys = VERIFY_COLUMNS.flatMap((column) => {
     const envelope = row[column]
     if (envelope === null) return []
@@ -26,6 +27,7 @@ function toAccount(
       return [createSecretKey(decryptSecret(ring, envelope, sealOf(row.id, column)), 'utf8')]
     } catch (error) {
       log.error({ provider_account_id: row.id, column, error }, 'secret.unreadable')
+      isUnreadable = true
       return []
     }
   })
@@ -35,6 +37,7 @@ function toAccount(
     provider: row.provider,
     accountSid: row.account_sid,
     verifyKeys,
+    isUnreadable,
     ...versionOf(row),
   }
 }
@@ -73,7 +76,10 @@ export function toDestination(row: Selectable<Database['destinations']>): Destin
   }
 }
 
-/** Every configuration row written since `version` (0: all), deleted ones included. */
+/**
+ * Every configuration row written since `version` (0: all), deleted ones included. A database whose versions are behind
+ * was restored, or is new: then it is read whole. An empty one says nothing: what is in memory goes on.
+ */
 export async function findConfigChanges(
   db: Kysely<Database>,
   version: number,
@@ -86,37 +92,45 @@ export async function findConfigChanges(
     .setIsolationLevel('repeatable read')
     .setAccessMode('read only')
     .execute(async (tx) => {
+      const latest = await sql<{
+        version: number
+      }>`select last_value as version from config_version`
+        .execute(tx)
+        .then(({ rows }) => rows[0]?.version ?? 0)
+      const isBehind = latest < version
+      const since = isBehind ? 0 : version
       const organizations = await tx
         .selectFrom('organizations')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       const apiKeys = await tx
         .selectFrom('api_keys')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       const accounts = await tx
         .selectFrom('provider_accounts')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       const assistants = await tx
         .selectFrom('assistants')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       const numbers = await tx
         .selectFrom('phone_numbers')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       const destinations = await tx
         .selectFrom('destinations')
         .selectAll()
-        .where('version', '>', version)
+        .where('version', '>', since)
         .execute()
       return {
+        isWhole: isBehind && organizations.length > 0,
         organizations: organizations.map((row) => ({
           id: row.id,
           name: row.name,

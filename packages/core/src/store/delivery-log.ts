@@ -51,7 +51,8 @@ export function withoutBodies(record: DeliveryRecord): DeliveryRecord {
 
 /**
  * Log rows and delivery states in one statement, one commit. Both may be written twice: the log's key holds the
- * attempt, and a state that is final, or of a later attempt, stays. The state is an upsert rather than an update,
+ * attempt, and a final state stays, as does one of a later attempt unless a final one comes: a worker that was taken for
+ * dead may still bring the 200. The state is an upsert rather than an update,
  * because the delivery's own row may still wait in the spool, and because a tuple finds its partition by itself.
  */
 const RECORD = `
@@ -70,10 +71,10 @@ select row.*, now() from unnest($18::text[], $19::timestamptz[], $20::text[], $2
                          $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::int[],
                          $29::timestamptz[], $30::timestamptz[], $31::text[]) as row
 on conflict (id, created_at) do update set
-  state = excluded.state, attempts = excluded.attempts, due_at = excluded.due_at,
+  state = excluded.state, attempts = greatest(deliveries.attempts, excluded.attempts), due_at = excluded.due_at,
   fallback_at = coalesce(deliveries.fallback_at, excluded.fallback_at), reason = excluded.reason,
   updated_at = excluded.updated_at
-where deliveries.state = 'pending' and excluded.attempts >= deliveries.attempts`
+where deliveries.state = 'pending' and (excluded.state <> 'pending' or excluded.attempts >= deliveries.attempts)`
 
 const toDate = (atMs: number | null): Date | null => (atMs === null ? null : new Date(atMs))
 
@@ -82,9 +83,10 @@ function latestOf(records: readonly DeliveryRecord[]): DeliveryRecord[] {
   const latest = new Map<string, DeliveryRecord>()
   for (const record of records) {
     const known = latest.get(record.deliveryId)
-    const isOlder = known !== undefined && known.attempts > record.attempts
     const isSettled = known !== undefined && known.state !== 'pending'
-    if (!isOlder && !isSettled) latest.set(record.deliveryId, record)
+    const isOlder = known !== undefined && known.attempts > record.attempts
+    if (!isSettled && (!isOlder || record.state !== 'pending'))
+      latest.set(record.deliveryId, record)
   }
   // Sorted, so that two batches never lock the same rows in opposite order.
   return [...latest.values()].sort((a, b) => (a.deliveryId < b.deliveryId ? -1 : 1))

@@ -108,7 +108,8 @@ export async function writeJournal(
 ): Promise<boolean[]> {
   // Reversed: a Map keeps the last of equal keys.
   const firsts = new Map(entries.toReversed().map((entry) => [entry.event.id, entry]))
-  const unique = [...firsts.values()].reverse()
+  // Sorted, so that two ingresses never wait for each other's keys in opposite order.
+  const unique = [...firsts.values()].sort((a, b) => (a.event.id < b.event.id ? -1 : 1))
   const statement = { name: 'journal', text: INSERT, values: parametersOf(unique) }
   const run = () => pool.query<{ event_id: string }>(statement)
   const { rows } = await run().catch(async (error: unknown) => {

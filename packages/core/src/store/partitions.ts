@@ -26,8 +26,10 @@ export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<st
         const fromMs = nowMs + offset * DAY_MS
         const name = partitionName(table, dayOf(fromMs))
         if (existing.has(name)) continue
+        // Attached rather than created in place: that would lock the table against its readers and writers.
+        await client.query(`create table ${name} (like ${table} including all)`)
         await client.query(
-          `create table ${name} partition of ${table}
+          `alter table ${table} attach partition ${name}
              for values from ('${dayOf(fromMs)} 00:00:00+00') to ('${dayOf(fromMs + DAY_MS)} 00:00:00+00')`,
         )
         made.push(name)
@@ -124,4 +126,10 @@ export async function dropOldDedupeKeys(
     total += rowCount ?? 0
     if ((rowCount ?? 0) < DEDUPE_BATCH) return total
   }
+}
+
+/** Milliseconds since the epoch, by the clock that all processes share. */
+export async function findDatabaseTimeMs(pool: pg.Pool): Promise<number> {
+  const { rows } = await pool.query<{ now: Date }>('select now() as now')
+  return rows[0]?.now.getTime() ?? Date.now()
 }

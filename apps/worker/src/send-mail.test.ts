@@ -1,0 +1,143 @@
+import { type SmtpSink, startSmtpSink } from '@switchhook/testing/smtp-sink'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { FallbackMail } from './fallback-mail.ts'
+import { createMailSender, type MailSender } from './send-mail.ts'
+
+let sink: SmtpSink
+let sender: MailSender
+
+beforeEach(async () => {
+  sink = await startSmtpSink()
+  const timeouts = { connectionTimeout: 200, greetingTimeout: 200, socketTimeout: 300 }
+  sender = createMailSender(sink.url, 'Switchhook <switchhook@hooks.example>', timeouts)
+})
+afterEach(async () => {
+  sender.close()
+  await sink.stop()
+})
+
+function mail(overrides: Partial<FallbackMail> = {}): FallbackMail {
+  return {
+    to: 'owner@customer.example',
+    subject: 'not delivered: café ☎',
+    text: 'one\ntwo\n',
+    html: '<p>one</p>',
+    messageId: '<dlv_1@switchhook>',
+    payload: Buffer.from('{"a":1}'),
+    ...overrides,
+  }
+}
+
+describe('a mail that the server takes', () => {
+  it('arrives as it was written, with the payload and a stable id', async () => {
+    expect(await sender.send(mail())).toEqual({ kind: 'sent' })
+    expect(sink.mails).toHaveLength(1)
+    const [received] = sink.mails
+    expect(received).toMatchObject({
+      to: ['owner@customer.example'],
+      envelopeTo: ['owner@customer.example'],
+      from: 'switchhook@hooks.example',
+      envelopeFrom: 'switchhook@hooks.example',
+      subject: 'not delivered: café ☎',
+      messageId: '<dlv_1@switchhook>',
+      html: '<p>one</p>',
+    })
+    expect(received?.text?.trim()).toBe('one\ntwo')
+    expect(received?.headers.get('auto-submitted')).toBe('auto-generated')
+    expect(received?.attachments).toEqual([
+      {
+        filename: 'payload.json',
+        contentType: 'application/json',
+        content: Buffer.from('{"a":1}'),
+      },
+    ])
+  })
+
+  it('has a payload of JSON always: another text and bytes are wrapped', async () => {
+    await sender.send(mail({ payload: Buffer.from('Body=hi&To=%2B1') }))
+    await sender.send(mail({ payload: Buffer.from([0xff, 0x00]) }))
+    const payloads = sink.mails.map((one) => JSON.parse(String(one.attachments[0]?.content)))
+    expect(payloads).toEqual([{ payload: 'Body=hi&To=%2B1' }, { payload_base64: '/wA=' }])
+  })
+
+  it('may be sent many times at once', async () => {
+    const results = await Promise.all(Array.from({ length: 12 }, () => sender.send(mail())))
+    expect(results.every(({ kind }) => kind === 'sent')).toBe(true)
+    expect(sink.mails).toHaveLength(12)
+  })
+})
+
+describe('one address', () => {
+  it.each([
+    'a@b.example, evil@z.example',
+    'a@b.example; evil@z.example',
+    'group: a@b.example, evil@z.example;',
+    'a@b.example <evil@z.example>',
+    '"x, evil@z.example" <a@b.example>',
+    'a@b.example\r\nBcc: evil@z.example',
+    'a@b.example>\r\nRCPT TO:<evil@z.example',
+    'a@b.example\nevil@z.example',
+  ])('never becomes several: %j', async (to) => {
+    await sender.send(mail({ to }))
+    const recipients = sink.mails.flatMap(({ envelopeTo }) => envelopeTo)
+    expect(recipients.length).toBeLessThanOrEqual(1)
+    expect(sink.mails.every(({ headers }) => !headers.has('bcc') && !headers.has('cc'))).toBe(true)
+    expect(recipients).not.toContain('evil@z.example')
+  })
+
+  it('is still usable for the next mail after a bad one', async () => {
+    await sender.send(mail({ to: 'a@b.example, evil@z.example' }))
+    expect(await sender.send(mail())).toEqual({ kind: 'sent' })
+  })
+})
+
+describe('content from outside', () => {
+  it('names no file and no URL to be read', async () => {
+    const path = { path: '/etc/hostname' } as unknown as string
+    const result = await sender.send(mail({ html: path, text: path }))
+    expect(result.kind).not.toBe('sent')
+    expect(sink.mails).toEqual([])
+  })
+
+  it('begins no header by a line end in the subject', async () => {
+    await sender.send(mail({ subject: 'x\r\nBcc: evil@z.example\r\n\r\nbody' }))
+    const [received] = sink.mails
+    expect(received?.headers.has('bcc')).toBe(false)
+    expect(received?.envelopeTo).toEqual(['owner@customer.example'])
+  })
+})
+
+describe('a mail that the server does not take', () => {
+  it.each([421, 450, 451, 452])('with %i failed, and is worth another try', async (rejectCode) => {
+    sink.mode({ rejectCode, text: 'try later owner@customer.example' })
+    expect(await sender.send(mail())).toEqual({
+      kind: 'failed',
+      error: `The mail server answered ${rejectCode}.`,
+    })
+    sink.mode('accept')
+    expect(await sender.send(mail())).toEqual({ kind: 'sent' })
+  })
+
+  it.each([550, 552, 554])('with %i was rejected for good', async (rejectCode) => {
+    sink.mode({ rejectCode, text: 'no such user' })
+    expect(await sender.send(mail())).toEqual({
+      kind: 'rejected',
+      error: `The mail server answered ${rejectCode}.`,
+    })
+  })
+
+  it('failed when the server says nothing: the wait has an end', async () => {
+    sink.mode('hang')
+    const startedAtMs = performance.now()
+    expect((await sender.send(mail())).kind).toBe('failed')
+    expect(performance.now() - startedAtMs).toBeLessThan(2_000)
+  })
+
+  it('failed when the server is away, and when the connection is cut before its answer', async () => {
+    sink.mode('cut_after_data')
+    expect((await sender.send(mail())).kind).toBe('failed')
+    await sink.stop()
+    const result = await sender.send(mail())
+    expect(result).toEqual({ kind: 'failed', error: 'The mail server failed (ESOCKET).' })
+  })
+})

@@ -1,0 +1,83 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { waitFor } from '@switchhook/testing/wait-for'
+import type { Evidence, SmsOptions } from './evidence.ts'
+import type { Line } from './tenant.ts'
+
+export type LoadReport = {
+  readonly sent: number
+  /** How often each status came; `none` where there was no whole answer. */
+  readonly statuses: Readonly<Record<string, number>>
+  readonly slowestMs: number
+}
+
+export type Load = {
+  /** Answers so far. */
+  readonly answered: number
+  /** Resolves once that many more messages have been answered than now. */
+  waitForMore(howMany: number, timeoutMs: number): Promise<void>
+  /** Sends no more, waits for the answers that are still out. */
+  stop(): Promise<LoadReport>
+}
+
+const TICK_MS = 20
+/** A provider has a limit too; beyond it messages wait for their turn. */
+const MAX_OPEN_REQUESTS = 100
+
+/** Sends messages at a steady rate, whatever the answers are, until it is stopped. */
+export function startLoad(
+  evidence: Pick<Evidence, 'send'>,
+  line: Line,
+  ratePerSecond: number,
+  options: () => SmsOptions = () => ({}),
+): Load {
+  const open = new Set<Promise<void>>()
+  const statuses: Record<string, number> = {}
+  const startedAtMs = performance.now()
+  let isStopped = false
+  let sent = 0
+  let answered = 0
+  let slowestMs = 0
+
+  async function sendOne(): Promise<void> {
+    const sentAtMs = performance.now()
+    let status = 'none'
+    try {
+      const { answer } = await evidence.send(line, { ...options(), body: `Message ${sent}` })
+      status = String(answer.status)
+    } catch (error) {
+      status = /^answered (\d+)/.exec((error as Error).message)?.[1] ?? 'none'
+    }
+    statuses[status] = (statuses[status] ?? 0) + 1
+    answered += 1
+    slowestMs = Math.max(slowestMs, performance.now() - sentAtMs)
+  }
+
+  async function run(): Promise<void> {
+    while (!isStopped) {
+      const due = ((performance.now() - startedAtMs) / 1000) * ratePerSecond
+      while (sent < due && open.size < MAX_OPEN_REQUESTS) {
+        sent += 1
+        const one: Promise<void> = sendOne().finally(() => open.delete(one))
+        open.add(one)
+      }
+      await sleep(TICK_MS)
+    }
+    await Promise.all(open)
+  }
+  const running = run()
+
+  return {
+    get answered() {
+      return answered
+    },
+    async waitForMore(howMany, timeoutMs) {
+      const target = answered + howMany
+      await waitFor(() => answered >= target, { timeoutMs, what: `${howMany} more answers` })
+    },
+    async stop() {
+      isStopped = true
+      await running
+      return { sent, statuses, slowestMs: Math.round(slowestMs) }
+    },
+  }
+}

@@ -139,6 +139,24 @@ describe('what is spooled', () => {
     expect(await spool.length()).toBe(0)
   })
 
+  it('is dropped once, though the command comes twice because its reply was lost', async () => {
+    for (const id of ['a', 'b', 'c']) await spool.takeEvent(entryOf(id))
+    expect((await spool.read(1)).map(idOf)).toEqual(['a'])
+    await spool.drop(1)
+    await spool.drop(1)
+    expect((await spool.read(10)).map(idOf)).toEqual(['b', 'c'])
+  })
+
+  it('is not dropped by a process whose read another one has drained since', async () => {
+    for (const id of ['a', 'b', 'c']) await spool.takeEvent(entryOf(id))
+    const paused = createSpool(connection, 4)
+    await paused.read(2)
+    await spool.read(2)
+    await spool.drop(2)
+    await paused.drop(2)
+    expect((await paused.read(10)).map(idOf)).toEqual(['c'])
+  })
+
   it('that cannot be read is told as such, and hides nothing behind it', async () => {
     const odd = ['not JSON', 'null', '{}', '{"kind":"event"}', '{"kind":"record","record":{}}']
     await connection.rpush(LIST, ...odd)

@@ -157,6 +157,33 @@ describe('organizations, keys and assistants', () => {
   })
 })
 
+describe('changes that are the whole', () => {
+  it('as after a restore, leave nothing of before', () => {
+    const snapshot = createSnapshot()
+    const facts = { version: 90, isDeleted: false, organizationId: 'org_a' }
+    snapshot.apply({
+      organizations: [{ ...facts, id: 'org_a', name: 'A' }],
+      apiKeys: [{ ...facts, id: 'k1', secretSha256: Buffer.alloc(32), scopes: ['read'] }],
+      providerAccounts: [account({})],
+      assistants: [{ ...facts, id: 5, fallbackEmail: null }],
+      phoneNumbers: [number({}), number({ id: 2, phoneNumber: '+2' })],
+      destinations: [destination({})],
+    })
+    const restored = [number({ id: 1, phoneNumber: '+2', version: 3 })]
+    snapshot.apply({ ...NOTHING, isWhole: true, phoneNumbers: restored })
+    expect(snapshot.version()).toBe(3)
+    expect(snapshot.hasOrganization('org_a')).toBe(false)
+    expect(snapshot.findApiKey('k1')).toBeUndefined()
+    expect(snapshot.findAccounts('twilio', 'AC1')).toEqual([])
+    expect(snapshot.findAssistant(5)).toBeUndefined()
+    expect(snapshot.findPhoneNumber('org_a', '+1')).toBeUndefined()
+    expect(snapshot.findPhoneNumber('org_a', '+2')).toBe(restored[0])
+    expect(snapshot.findDestination('dst_sample')).toBeUndefined()
+    const scope = { organizationId: 'org_a', phoneNumber: null, assistantId: null }
+    expect(snapshot.destinationsInScope(scope)).toEqual([])
+  })
+})
+
 describe('many destinations of one scope', () => {
   it('load in time that grows with their number, not its square', () => {
     const load = (count: number) => {

@@ -132,11 +132,8 @@ export function createSnapshot(): Snapshot {
 
   function forgetAll(): void {
     version = 0
-    for (const rows of [organizations, apiKeys, accounts, assistants, numbers, destinations]) {
-      rows.clear()
-    }
-    accountsBySid.clear()
-    destinationsByScope.clear()
+    for (const rows of [organizations, apiKeys, accounts, assistants, destinations]) rows.clear()
+    for (const rows of [numbers, numbersById, accountsBySid, destinationsByScope]) rows.clear()
   }
 
   function applyAccount(row: ProviderAccount): void {

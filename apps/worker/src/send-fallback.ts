@@ -119,8 +119,11 @@ export async function sendFallback(
   if (deps.sentUnrecorded.has(delivery.deliveryId)) return settleSent(deps, run.data)
   const progress = await deps.findProgress(delivery)
   if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
-  // An earlier run may have sent it, and only Postgres can tell.
-  if (progress === undefined && run.interrupted) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  // An earlier run may have sent it, and only Postgres can tell; but not for longer than a mail is tried.
+  const ageMs = deps.nowMs() - delivery.createdAtMs
+  if (progress === undefined && run.interrupted && ageMs < deps.retryForMs) {
+    return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  }
 
   const event = decodeEvent(delivery.event) ?? (await deps.findEvent(delivery))
   if (event === undefined) {

@@ -76,7 +76,7 @@ export function createMetrics(registry: Registry) {
     }),
     fallbackEmails: new Counter({
       name: 'switchhook_fallback_emails_total',
-      help: 'Fallback mails: sent, or failed once (tried again), or given up.',
+      help: 'Fallback mails by what the mail server said: sent, failed (tried again), rejected (given up).',
       labelNames: ['outcome'],
       ...shared,
     }),

@@ -7,12 +7,14 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          sequence: { groupOrder: 0 },
           include: ['{apps,packages,bench}/**/src/**/*.test.ts'],
         },
       },
       {
         test: {
           name: 'integration',
+          sequence: { groupOrder: 1 },
           include: ['{apps,packages}/*/test/**/*.test.ts'],
           globalSetup: ['./packages/testing/src/stores-setup.ts'],
           pool: 'forks',
@@ -24,6 +26,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
+          sequence: { groupOrder: 2 },
           include: ['e2e/**/*.test.ts'],
           globalSetup: ['./packages/testing/src/stores-setup.ts'],
           pool: 'forks',

@@ -27,8 +27,8 @@ export default defineConfig({
         test: {
           name: 'e2e',
           sequence: { groupOrder: 2 },
+          // Each file starts stores of its own: it kills them.
           include: ['e2e/**/*.test.ts'],
-          globalSetup: ['./packages/testing/src/stores-setup.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: 120_000,

@@ -24,6 +24,8 @@ function createEvent(run: string, sequence: number, form: string): AcceptedEvent
     peerNumber: '+14155550199',
     callSid: null,
     assistantId: null,
+    order: null,
+    isStale: false,
     contentType: 'application/x-www-form-urlencoded; charset=UTF-8',
     payload: Buffer.from(form),
   }

@@ -59,8 +59,11 @@ const accept: WebhookRouterDeps['accept'] = async (event) => {
 const router = createWebhookRouter({
   ...{ snapshot, accept, log, publicBaseUrl: config.PUBLIC_BASE_URL },
   ...{ metrics: createMetrics(createRegistry()), isReady: () => true, nowMs: Date.now },
+  findCallOwner: async () => undefined,
+  mayFail: () => false,
+  quarantine: { hold: async () => undefined, holdAuthentic: async () => false },
 })
-const app = createApp({ routers: [router], isDraining: () => false, log })
+const app = createApp({ routers: [router], trustedProxies: [], isDraining: () => false, log })
 const server = await listen(app, config.INGRESS_HOST, 0)
 const address = server.address()
 const port = typeof address === 'object' ? address?.port : undefined

@@ -177,6 +177,9 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
   if (destination.status === 'disabled') {
     return cancel(deps, job, attempt - 1, 'The destination is disabled.')
   }
+  if (job.event.isStale && destination.skipStale) {
+    return cancel(deps, job, attempt - 1, 'A later status had come before this one.')
+  }
 
   const { retry } = destination
   if (attempt > retry.maxAttempts) {

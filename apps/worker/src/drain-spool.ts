@@ -4,6 +4,7 @@ import type { Spool, SpoolItem } from '@switchhook/core/spool'
 import { type DatabaseHandle, isDataError } from '@switchhook/core/store/database'
 import { type DeliveryRecord, writeDeliveryLog } from '@switchhook/core/store/delivery-log'
 import { type JournalEntry, writeJournal } from '@switchhook/core/store/journal'
+import { insertQuarantined } from '@switchhook/core/store/quarantine'
 
 export type DrainDeps = {
   readonly pool: DatabaseHandle['pool']
@@ -44,6 +45,20 @@ async function writeRecords(deps: DrainDeps, records: readonly DeliveryRecord[])
   for (const item of poison) await deps.spool.setAside(item)
 }
 
+/** One by one: they are few, and one that Postgres refuses must not stop the others. */
+async function writeQuarantined(deps: DrainDeps, items: readonly SpoolItem[]): Promise<void> {
+  for (const item of items) {
+    if (item.kind !== 'quarantined') continue
+    try {
+      await insertQuarantined(deps.pool, item.row)
+    } catch (error) {
+      if (!isDataError(error)) throw error
+      deps.log.error({ quarantine_id: item.row.id, error }, 'spool.poison_quarantined')
+      await deps.spool.setAside(item)
+    }
+  }
+}
+
 /**
  * Tells Postgres what happened while it was away, oldest first. Killed at any point it does the last batch again,
  * which changes nothing. Must run in one process at a time. Returns how many items it wrote.
@@ -61,6 +76,7 @@ export async function drainSpool(deps: DrainDeps): Promise<number> {
       deps,
       items.flatMap((item) => (item.kind === 'record' ? [item.record] : [])),
     )
+    await writeQuarantined(deps, items)
     for (const item of items) {
       if (item.kind !== 'unreadable') continue
       deps.log.error({ bytes: Buffer.byteLength(item.text) }, 'spool.unreadable')

@@ -1,5 +1,5 @@
 import { stringify } from 'node:querystring'
-import { twilio } from '@switchhook/core/providers/twilio'
+import { contentOf } from '@switchhook/core/providers/content-of'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MESSAGE_FIELDS, sampleEvent } from '../test/sample-delivery.ts'
@@ -16,7 +16,7 @@ function mailOf(
     reason: 'The destination answered 500.',
     attempts: 10,
     event,
-    content: twilio.read(event.payload, event.contentType),
+    content: contentOf(event),
     serviceId: 'SVC-9',
     webhookUrl: 'https://pbx.example/sms?a=1&b=2',
     publicBaseUrl: 'https://hooks.example',
@@ -96,7 +96,7 @@ All attempts (with your API key): https://hooks.example/api/v1/deliveries/dlv_1
   })
 
   it('names the tenant’s number for an event without a receiver', () => {
-    const content = { ...twilio.read(sampleEvent().payload, ''), to: '' }
+    const content = { ...contentOf(sampleEvent()), to: '' }
     const named = mailOf({}, { content })
     expect(named.subject).toContain('+14155551234')
     expect(named.text).toContain('sms_number: +14155551234')

@@ -3,8 +3,9 @@ import type { AttemptResult } from '@switchhook/core/delivery/attempt'
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { signatureHeaders, signingKey } from '@switchhook/core/delivery/signature'
 import type { AcceptedEvent, Destination } from '@switchhook/core/event'
+import { formatHeaders } from '@switchhook/core/formats/format'
 import { formatOf } from '@switchhook/core/formats/registry'
-import { adapterOf } from '@switchhook/core/providers/registry'
+import { contentOf } from '@switchhook/core/providers/content-of'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
 import { decryptSecret, type KeyRing } from '@switchhook/core/secrets'
 import { sealOf } from '@switchhook/core/store/config-changes'
@@ -55,7 +56,7 @@ export function prepareRequest(
   keys: SigningKeys,
   nowMs: number,
 ): PreparedRequest {
-  const content = adapterOf(event.provider).read(event.payload, event.contentType)
+  const content = contentOf(event)
   const number =
     event.phoneNumber === null
       ? undefined
@@ -77,6 +78,7 @@ export function prepareRequest(
       ...Object.fromEntries(
         Object.entries(destination.headers).map(([name, value]) => [name.toLowerCase(), value]),
       ),
+      ...formatHeaders(event),
       'content-type': contentType,
       'user-agent': userAgent,
       ...signatureHeaders(keys(destination, nowMs), event.id, nowMs, body),

@@ -6,8 +6,8 @@ import {
 import type { AcceptedEvent, DeliveryState, Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
+import { bareContent, contentOf } from '@switchhook/core/providers/content-of'
 import type { EventContent } from '@switchhook/core/providers/provider'
-import { adapterOf } from '@switchhook/core/providers/registry'
 import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
@@ -99,11 +99,9 @@ async function settleSent(deps: SendFallbackDeps, job: FallbackJob): Promise<Job
 /** What cannot be read, which may be why there is a mail at all, is still in the attached payload. */
 function readOrLeaveOut(event: AcceptedEvent): EventContent {
   try {
-    return adapterOf(event.provider).read(event.payload, event.contentType)
+    return contentOf(event)
   } catch {
-    const { type, phoneNumber, peerNumber, callSid } = event
-    const numbers = { from: peerNumber ?? '', to: phoneNumber ?? '', phoneNumber, peerNumber }
-    return { type, callSid, ...numbers, dedupeKey: '', messageId: '', body: '', mediaUrls: [] }
+    return bareContent(event)
   }
 }
 

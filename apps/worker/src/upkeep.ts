@@ -7,13 +7,15 @@ import {
   type OverdueCursor,
 } from '@switchhook/core/store/owed-deliveries'
 import {
-  dropOldDedupeKeys,
   dropOldPartitions,
   ensurePartitions,
   findDatabaseTimeMs,
 } from '@switchhook/core/store/partitions'
+import { dropOldRows } from '@switchhook/core/store/retention'
 import { type DrainDeps, drainSpool } from './drain-spool.ts'
 import { type RequeueDeps, requeue } from './requeue.ts'
+
+const DAY_MS = 86_400_000
 
 export type UpkeepDeps = RequeueDeps &
   DrainDeps & {
@@ -62,7 +64,10 @@ export function startUpkeep(deps: UpkeepDeps): () => Promise<void> {
     await runAsLeader(pool, LOCKS.retention, async () => {
       const made = await ensurePartitions(pool, nowMs)
       const dropped = await dropOldPartitions(pool, nowMs, retentionDays)
-      const forgotten = await dropOldDedupeKeys(pool, nowMs, retentionDays)
+      const beforeMs = nowMs - retentionDays * DAY_MS
+      const forgotten = await dropOldRows(pool, 'dedupe_keys', beforeMs)
+      await dropOldRows(pool, 'status_ranks', beforeMs)
+      await dropOldRows(pool, 'quarantine', nowMs)
       if (made.length + dropped.length + forgotten > 0) {
         deps.log.info({ made, dropped, dedupe_keys_dropped: forgotten }, 'retention.applied')
       }

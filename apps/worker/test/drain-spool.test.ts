@@ -69,6 +69,27 @@ describe('a spool that is drained', () => {
     expect(await deliveries()).toEqual([{ id: 'dlv_1', state: 'delivered', attempts: 1 }])
   })
 
+  it('may hold authentic webhooks of nobody, each byte of them', async () => {
+    await stores.pool.query("insert into organizations (id, name) values ('org_a', 'A')")
+    const body = Buffer.from([0, 255, 128, 10])
+    const row = {
+      ...{ id: 'qua_1', organizationId: 'org_a', providerAccountId: 'pac_1' },
+      provider: 'pbx' as const,
+      ...{ claimedAccountSid: null, claimedNumbers: ['+1'], reason: 'unknown_number' },
+      ...{ detail: 'd', isAuthentic: true, method: 'POST', target: '/webhooks/pbx/{token}' },
+      ...{ headers: { 'content-type': 'text/plain' }, clientIp: null, body },
+      ...{ receivedAtMs: Date.now(), expiresAtMs: Date.now() + 60_000 },
+    } as const
+    await spool.addQuarantined(row)
+    await spool.addQuarantined({ ...row, id: 'qua_poison', detail: 'no\0text' })
+    expect(await drain()).toBe(2)
+    expect(await rows('select id, body, headers from quarantine')).toEqual([
+      { id: 'qua_1', body, headers: row.headers },
+    ])
+    expect(await stores.connection.llen(POISON_LIST)).toBe(1)
+    await stores.pool.query('truncate organizations cascade')
+  })
+
   it('takes nothing back that Postgres was told since', async () => {
     const entry = entryOf(1)
     await writeJournal(stores.pool, [entry])

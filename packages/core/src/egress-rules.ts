@@ -1,5 +1,6 @@
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import { domainToUnicode } from 'node:url'
+import { blockListOf } from './cidr.ts'
 
 export type UrlCheck =
   | { readonly ok: true /** As WHATWG URL writes it. */; readonly url: string }
@@ -50,25 +51,6 @@ const REFUSED_PORTS: ReadonlySet<number> = new Set([
 ])
 
 const PRIVATE_SUFFIXES = ['localhost', 'local', 'internal', 'localdomain', 'home.arpa']
-
-/** Throws for text that is no CIDR; a bare address stands for itself. */
-function addCidr(list: BlockList, cidr: string): void {
-  const [address = '', prefix, ...rest] = cidr.trim().split('/')
-  const family = isIP(address)
-  const bits = family === 4 ? 32 : 128
-  const length = prefix === undefined ? bits : Number(prefix)
-  const isPrefix = prefix === undefined || /^\d{1,3}$/.test(prefix)
-  if (family === 0 || address.includes('%') || rest.length > 0 || !isPrefix || length > bits) {
-    throw new Error(`"${cidr}" is not a CIDR such as 10.0.0.0/8`)
-  }
-  list.addSubnet(address, length, family === 4 ? 'ipv4' : 'ipv6')
-}
-
-function blockListOf(cidrs: readonly string[]): BlockList {
-  const list = new BlockList()
-  for (const cidr of cidrs) addCidr(list, cidr)
-  return list
-}
 
 const privateIpv4 = blockListOf(PRIVATE_IPV4)
 const specialIpv6 = blockListOf(SPECIAL_IPV6)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { blockListOf } from './cidr.ts'
 import { parseKeyRing } from './secrets.ts'
 
 /** The variables both processes read, one zod object, so that ingress and worker cannot disagree about a default. */
@@ -23,6 +24,17 @@ const list = z
       .filter((one) => one !== ''),
   )
 
+/** Throws at start for what is no range, not at the first request. */
+const cidrs = list.transform((ranges, context) => {
+  try {
+    blockListOf(ranges)
+    return ranges
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message })
+    return z.NEVER
+  }
+})
+
 const keyRing = z.string().transform((text, context) => {
   try {
     return parseKeyRing(text)
@@ -32,7 +44,7 @@ const keyRing = z.string().transform((text, context) => {
   }
 })
 
-export const environment = { port, milliseconds, flag, list }
+export const environment = { port, milliseconds, flag, list, cidrs }
 
 export const sharedEnvironment = {
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),

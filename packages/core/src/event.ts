@@ -40,9 +40,16 @@ export type AcceptedEvent = {
   readonly peerNumber: string | null
   readonly callSid: string | null
   readonly assistantId: number | null
+  /** Where the event stands among the statuses of one message, call or recording; null for one that is no status. */
+  readonly order: StatusOrder | null
+  /** A later status of the same subject was accepted before this one. Known once the event is journaled. */
+  readonly isStale: boolean
   readonly contentType: string
   readonly payload: Buffer
 }
+
+/** Statuses of one `subject` come in any order; a higher `rank` is further along (0 … 9). */
+export type StatusOrder = { readonly subject: string; readonly rank: number }
 
 export const FORMATS = ['burki', 'pbx', 'kudosity', 'standard', 'raw'] as const
 export type FormatName = (typeof FORMATS)[number]
@@ -67,14 +74,31 @@ export type RetryPolicy = {
   readonly jitter: boolean
 }
 
+/**
+ * Which events of its types a destination wants, in Kudosity's words (developers.kudosity.com, About webhooks): any of
+ * the values in a list, all of the lists. `sender` is the tenant's own number. `event_type` holds Kudosity's names as
+ * they were given, for the drop-in to show again.
+ */
+export type DestinationFilter = {
+  readonly event_type?: readonly string[] | undefined
+  readonly sender?: readonly string[] | undefined
+  readonly status?: readonly string[] | undefined
+  readonly message_ref?: readonly string[] | undefined
+  readonly campaign_id?: readonly string[] | undefined
+}
+
 export type Destination = {
   readonly id: string
   readonly organizationId: string
+  readonly name: string
   readonly url: string
   readonly format: FormatName
   readonly eventTypes: readonly string[]
   readonly assistantId: number | null
   readonly phoneNumber: string | null
+  readonly filter: DestinationFilter | null
+  /** Leaves out statuses that came after a later one. */
+  readonly skipStale: boolean
   readonly fallbackEmail: string | null
   readonly successRule: '2xx' | 'exact_200'
   readonly timeoutMs: number

@@ -37,8 +37,18 @@ export function deliveryId(eventId: string, destinationId: string): string {
   return derive('dlv_', eventId, destinationId)
 }
 
+/** What the statuses of one message, call or recording share. */
+export function statusSubject(organizationId: string, provider: string, subject: string): string {
+  return derive('', organizationId, provider, subject)
+}
+
+/** The same refused webhook, sent again, is one row. */
+export function quarantineId(...parts: string[]): string {
+  return derive('qua_', ...parts)
+}
+
 /** 128 random bits behind a prefix that tells what it names. */
-export function randomId(prefix: 'org_' | 'pac_' | 'dst_' | 'evt_'): string {
+export function randomId(prefix: 'org_' | 'pac_' | 'dst_' | 'evt_' | 'dlv_' | 'chg_'): string {
   return prefix + base32(randomBytes(16))
 }
 

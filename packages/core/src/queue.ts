@@ -40,6 +40,11 @@ export type Queues = {
   /** Adding the id of a job that is still there changes nothing. */
   addDelivery(job: DeliveryJob): Promise<void>
   addFallback(job: FallbackJob): Promise<void>
+  /**
+   * Takes away what is to be done for a delivery, attempt or mail. What a worker has in hand just now is not stopped,
+   * but before it would try again it asks Postgres what became of the delivery.
+   */
+  removeDelivery(deliveryId: string, destinationId: string): Promise<void>
   /** Which of these deliveries have no job of either kind: one pipeline per shard. */
   findMissing(jobs: readonly { deliveryId: string; destinationId: string }[]): Promise<Set<string>>
   counts(): Promise<ReadonlyMap<string, QueueCounts>>
@@ -83,6 +88,13 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
     },
     async addFallback(job) {
       await fallback.add('f', job, { jobId: job.deliveryId })
+    },
+    async removeDelivery(deliveryId, destinationId) {
+      const queue = queueOf(destinationId)
+      await fallback.remove(deliveryId)
+      if ((await queue.remove(deliveryId)) === 1) return
+      const job: Job<DeliveryJob> | undefined = await queue.getJob(deliveryId)
+      await job?.updateData({ ...job.data, requeued: true })
     },
     async findMissing(jobs) {
       const missing = new Set<string>()

@@ -2,6 +2,7 @@ import { decodeEvent, encodeEvent } from './delivery/delivery-job.ts'
 import type { RedisConnection } from './redis.ts'
 import { type DeliveryRecord, withoutBodies } from './store/delivery-log.ts'
 import type { JournalEntry } from './store/journal.ts'
+import type { QuarantinedWebhook } from './store/quarantine.ts'
 
 const LIST = '{switchhook:control}:spool'
 /** How many items were ever dropped: tells one read from the next. */
@@ -36,6 +37,8 @@ return 1`
 export type SpoolItem =
   | { readonly kind: 'event'; readonly entry: JournalEntry }
   | { readonly kind: 'record'; readonly record: DeliveryRecord }
+  /** An authentic webhook that is nobody's. */
+  | { readonly kind: 'quarantined'; readonly row: QuarantinedWebhook }
   /** What another version, or a person at a Redis prompt, put there. */
   | { readonly kind: 'unreadable'; readonly text: string }
 
@@ -47,6 +50,8 @@ export type Spool = {
   hasSeen(eventId: string): Promise<boolean>
   /** Adds a record, without its bodies when the spool is more than full; throws `SpoolFullError` at twice its size. */
   addRecord(record: DeliveryRecord): Promise<{ readonly bodiesKept: boolean }>
+  /** Throws `SpoolFullError`. */
+  addQuarantined(row: QuarantinedWebhook): Promise<void>
   length(): Promise<number>
   read(count: number): Promise<SpoolItem[]>
   /** Forgets the oldest `count` of what was read last: they are in Postgres now. Twice is once. */
@@ -64,6 +69,10 @@ type EncodedEvent = ReturnType<typeof encodeEvent>
 function encodeItem(item: SpoolItem): string {
   if (item.kind === 'unreadable') return item.text
   if (item.kind === 'record') return JSON.stringify(item)
+  if (item.kind === 'quarantined') {
+    const { row } = item
+    return JSON.stringify({ kind: item.kind, row: { ...row, body: row.body.toString('base64') } })
+  }
   const { event, deliveries } = item.entry
   return JSON.stringify({ kind: 'event', event: encodeEvent(event, 'all'), deliveries })
 }
@@ -73,7 +82,11 @@ function decodeItem(text: string): SpoolItem {
     const item = JSON.parse(text) as
       | Extract<SpoolItem, { kind: 'record' }>
       | { kind: 'event'; event: EncodedEvent; deliveries: JournalEntry['deliveries'] }
+      | { kind: 'quarantined'; row: Omit<QuarantinedWebhook, 'body'> & { body: string } }
     if (item.kind === 'record' && typeof item.record.deliveryId === 'string') return item
+    if (item.kind === 'quarantined' && typeof item.row.id === 'string') {
+      return { kind: item.kind, row: { ...item.row, body: Buffer.from(item.row.body, 'base64') } }
+    }
     if (item.kind === 'event' && Array.isArray(item.deliveries)) {
       const event = decodeEvent(item.event)
       if (event !== undefined)
@@ -108,6 +121,11 @@ export function createSpool(connection: RedisConnection, maxItems: number): Spoo
       const kept = bodiesKept ? record : withoutBodies(record)
       await connection.rpush(LIST, encodeItem({ kind: 'record', record: kept }))
       return { bodiesKept }
+    },
+    async addQuarantined(row) {
+      const length = await connection.llen(LIST)
+      if (length >= maxItems) throw new SpoolFullError(`${length} items are spooled`)
+      await connection.rpush(LIST, encodeItem({ kind: 'quarantined', row }))
     },
     length: () => connection.llen(LIST),
     async read(count) {

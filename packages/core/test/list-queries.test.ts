@@ -89,6 +89,7 @@ describe('a page in order of time needs no scan of a whole table and no sort', (
     ['events', () => listEvents(db, ORGANIZATION, {}, page)],
     ['events of a number', () => listEvents(db, ORGANIZATION, { phoneNumber: '+1' }, page)],
     ['events of a call', () => listEvents(db, ORGANIZATION, { callSid: 'CA1' }, page)],
+    ['unrouted events', () => listEvents(db, ORGANIZATION, { isRouted: false }, page)],
     ['deliveries', () => listDeliveries(db, ORGANIZATION, {}, page)],
     [
       'deliveries of a destination',

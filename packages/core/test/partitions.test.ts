@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { writeJournal } from '../src/store/journal.ts'
-import { dropOldDedupeKeys, dropOldPartitions, ensurePartitions } from '../src/store/partitions.ts'
+import { dropOldPartitions, ensurePartitions } from '../src/store/partitions.ts'
+import { dropOldRows } from '../src/store/retention.ts'
 import { createTestDatabase, type TestDatabase } from './test-database.ts'
 import { createEntry } from './test-rows.ts'
 
@@ -77,13 +78,13 @@ describe('dropOldPartitions', () => {
   })
 })
 
-describe('dropOldDedupeKeys', () => {
+describe('dropOldRows', () => {
   it('forgets the keys older than the retention and no others', async () => {
     const entries = [0, 29, 31, 45].map((age) =>
       createEntry({ receivedAtMs: nowMs - age * DAY_MS }),
     )
     await writeJournal(database.pool, entries)
-    expect(await dropOldDedupeKeys(database.pool, nowMs, 30)).toBe(2)
+    expect(await dropOldRows(database.pool, 'dedupe_keys', nowMs - 30 * DAY_MS)).toBe(2)
     const { rows } = await database.pool.query(
       'select event_id from dedupe_keys order by received_at desc',
     )

@@ -13,6 +13,8 @@ export function sampleEvent(overrides: Partial<AcceptedEvent> = {}): AcceptedEve
     peerNumber: '+17035550630',
     callSid: null,
     assistantId: 7,
+    order: null,
+    isStale: false,
     contentType: 'application/x-www-form-urlencoded',
     payload: Buffer.from(
       stringify({
@@ -32,11 +34,14 @@ export function sampleDestination(overrides: Partial<Destination> = {}): Destina
   return {
     id: 'dst_sample',
     organizationId: 'org_a',
+    name: 'Sample',
     url: 'https://customer.example/sms',
     format: 'burki',
     eventTypes: ['*'],
     assistantId: null,
     phoneNumber: null,
+    filter: null,
+    skipStale: false,
     fallbackEmail: 'owner@customer.example',
     successRule: '2xx',
     timeoutMs: 10_000,

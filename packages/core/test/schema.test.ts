@@ -8,7 +8,7 @@ import { createTestDatabase, openTestDatabase, type TestDatabase } from './test-
 type SqlName<Value> = Value extends string
   ? 'text'
   : Value extends number
-    ? 'int4' | 'int8' | 'float8'
+    ? 'int2' | 'int4' | 'int8' | 'float8'
     : Value extends boolean
       ? 'bool'
       : Value extends Date
@@ -32,7 +32,13 @@ const stamped = {
 
 /** The compiler compares this with `Database`, the test with the migrated schema. */
 const TABLES = {
-  organizations: { ...stamped, id: 'text', name: 'text' },
+  organizations: {
+    ...stamped,
+    id: 'text',
+    name: 'text',
+    webhook_change_approval: 'bool',
+    operations_destination_id: 'text null',
+  },
   api_keys: {
     ...stamped,
     id: 'text',
@@ -40,7 +46,9 @@ const TABLES = {
     name: 'text',
     secret_sha256: 'bytea',
     scopes: '_text',
+    number: 'int8',
   },
+  api_key_uses: { api_key_id: 'text', usage_count: 'int8', last_used_at: 'timestamptz' },
   provider_accounts: {
     ...stamped,
     id: 'text',
@@ -49,6 +57,13 @@ const TABLES = {
     account_sid: 'text null',
     auth_token: 'text null',
     secondary_auth_token: 'text null',
+    public_key: 'text null',
+    api_key: 'text null',
+    api_secret: 'text null',
+    basic: 'text null',
+    allowed_cidrs: '_text',
+    token_sha256: 'bytea null',
+    previous_token_sha256: 'bytea null',
   },
   assistants: {
     ...stamped,
@@ -97,6 +112,7 @@ const TABLES = {
     previous_secret: 'text null',
     previous_secret_expires_at: 'timestamptz null',
     implied_by: 'text null',
+    skip_stale: 'bool',
   },
   dedupe_keys: { event_id: 'text', received_at: 'timestamptz' },
   events: {
@@ -112,6 +128,7 @@ const TABLES = {
     content_type: 'text',
     payload: 'bytea',
     delivery_count: 'int4',
+    is_stale: 'bool',
   },
   deliveries: {
     id: 'text',
@@ -129,6 +146,7 @@ const TABLES = {
     fallback_at: 'timestamptz null',
     reason: 'text null',
     updated_at: 'timestamptz',
+    replay_of: 'text null',
   },
   webhook_logs: {
     id: 'int8',
@@ -162,6 +180,65 @@ const TABLES = {
     started_at: 'timestamptz null',
     ended_at: 'timestamptz null',
     created_at: 'timestamptz',
+  },
+  status_ranks: { subject: 'text', rank: 'int2', updated_at: 'timestamptz' },
+  quarantine: {
+    id: 'text',
+    organization_id: 'text null',
+    provider: 'text',
+    provider_account_id: 'text null',
+    claimed_account_sid: 'text null',
+    claimed_numbers: '_text',
+    reason: 'text',
+    detail: 'text',
+    is_authentic: 'bool',
+    method: 'text',
+    target: 'text',
+    headers: 'jsonb',
+    client_ip: 'text null',
+    body: 'bytea',
+    seen_count: 'int4',
+    received_at: 'timestamptz',
+    last_seen_at: 'timestamptz',
+    expires_at: 'timestamptz',
+    state: 'text',
+    released_at: 'timestamptz null',
+    event_ids: '_text',
+  },
+  webhook_changes: {
+    id: 'text',
+    organization_id: 'text',
+    phone_number: 'text',
+    provider: 'text',
+    requested: 'jsonb',
+    before: 'jsonb null',
+    after: 'jsonb null',
+    state: 'text',
+    error: 'text null',
+    requested_by: 'text',
+    decided_by: 'text null',
+    rollback_of: 'text null',
+    created_at: 'timestamptz',
+    decided_at: 'timestamptz null',
+  },
+  audit_logs: {
+    id: 'int8',
+    organization_id: 'text',
+    event_type: 'text',
+    event_timestamp: 'timestamptz',
+    api_key_id: 'text null',
+    ip_address: 'text null',
+    user_agent: 'text null',
+    request_id: 'text null',
+    resource_type: 'text',
+    resource_id: 'text',
+    resource_name: 'text null',
+    action: 'text',
+    status: 'text',
+    details: 'jsonb null',
+    old_values: 'jsonb null',
+    new_values: 'jsonb null',
+    error_message: 'text null',
   },
 } as const satisfies { [Table in keyof Database]: Columns<Database[Table]> }
 

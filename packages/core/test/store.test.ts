@@ -43,16 +43,20 @@ const progressOf = ({ deliveryId, createdAtMs }: DeliveryRecord) =>
 describe('writeJournal', () => {
   it('tells new events from those journaled before, in the order of the batch', async () => {
     const [a, b, c] = [createEntry(), createEntry(), createEntry()]
-    expect(await writeJournal(database.pool, [b])).toEqual([true])
-    expect(await writeJournal(database.pool, [a, b, c])).toEqual([true, false, true])
-    expect(await writeJournal(database.pool, [a, b, c])).toEqual([false, false, false])
+    expect(await writeJournal(database.pool, [b])).toEqual(['new'])
+    expect(await writeJournal(database.pool, [a, b, c])).toEqual(['new', 'duplicate', 'new'])
+    expect(await writeJournal(database.pool, [a, b, c])).toEqual([
+      'duplicate',
+      'duplicate',
+      'duplicate',
+    ])
     expect([await countOf('events'), await countOf('deliveries')]).toEqual([3, 3])
   })
 
   it('keeps the first of an event that a batch holds twice', async () => {
     const first = createEntry()
     const repeat = { ...first, event: { ...first.event, payload: Buffer.from('later') } }
-    expect(await writeJournal(database.pool, [first, repeat])).toEqual([true, false])
+    expect(await writeJournal(database.pool, [first, repeat])).toEqual(['new', 'duplicate'])
     const found = await findEvents(database.pool, [
       { eventId: first.event.id, eventReceivedAtMs: first.event.receivedAtMs },
     ])
@@ -69,7 +73,7 @@ describe('writeJournal', () => {
 
   it('makes the partition of a day that has none', async () => {
     const entry = createEntry({ receivedAtMs: Date.now() - 20 * DAY_MS })
-    expect(await writeJournal(database.pool, [entry])).toEqual([true])
+    expect(await writeJournal(database.pool, [entry])).toEqual(['new'])
     expect(await countOf('events')).toBe(1)
   })
 
@@ -87,6 +91,42 @@ describe('writeJournal', () => {
     const { rows } = await database.pool.query('select * from calls')
     expect(rows).toMatchObject([
       { call_sid: 'CA2', status: 'completed', duration_seconds: 42, assistant_id: 3 },
+    ])
+  })
+})
+
+describe('the order of statuses', () => {
+  const status = (rank: number, subject = 'message.SM1', facts = {}) =>
+    createEntry({ type: 'sms_status', order: { subject, rank }, ...facts })
+
+  it('marks one that comes after a later one, in another batch or in the same', async () => {
+    const [sent, delivered, queued, read] = [status(2), status(5), status(1), status(6)]
+    expect(await writeJournal(database.pool, [delivered])).toEqual(['new'])
+    expect(await writeJournal(database.pool, [sent, read, queued])).toEqual([
+      ...['stale', 'new', 'stale'],
+    ])
+    const { rows } = await database.pool.query('select id from events where is_stale order by id')
+    expect(rows.map(({ id }) => id)).toEqual([sent.event.id, queued.event.id].sort())
+  })
+
+  it('keeps the subjects and the organizations apart', async () => {
+    await writeJournal(database.pool, [status(5)])
+    const other = status(1, 'message.SM2')
+    const foreign = status(1, 'message.SM1', { organizationId: 'org_other' })
+    expect(await writeJournal(database.pool, [other, foreign])).toEqual(['new', 'new'])
+  })
+
+  it('does not take an equal one for stale: two final statuses contradict each other', async () => {
+    expect(
+      await writeJournal(database.pool, [status(5, 'message.SM3'), status(5, 'message.SM3')]),
+    ).toEqual(['new', 'new'])
+  })
+
+  it('is the same when the entries are written again', async () => {
+    const [delivered, sent] = [status(5, 'message.SM4'), status(2, 'message.SM4')]
+    await writeJournal(database.pool, [delivered, sent])
+    expect(await writeJournal(database.pool, [delivered, sent])).toEqual([
+      ...['duplicate', 'duplicate'],
     ])
   })
 })
@@ -194,7 +234,7 @@ describe('writeDeliveryLog', () => {
     const entry = createEntry()
     const record = createRecord(entry)
     await write(record)
-    expect(await writeJournal(database.pool, [entry])).toEqual([true])
+    expect(await writeJournal(database.pool, [entry])).toEqual(['new'])
     expect(await progressOf(record)).toMatchObject({ state: 'delivered', attempts: 1 })
     expect([await countOf('events'), await countOf('deliveries')]).toEqual([1, 1])
   })

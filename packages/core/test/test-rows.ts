@@ -17,6 +17,8 @@ export function createEvent(facts: Partial<AcceptedEvent> = {}): AcceptedEvent {
     peerNumber: '+14155550101',
     callSid: null,
     assistantId: null,
+    order: null,
+    isStale: false,
     contentType: 'application/x-www-form-urlencoded',
     payload: Buffer.from('Body=hello'),
     ...facts,

@@ -1,14 +1,21 @@
 import { createSecretKey } from 'node:crypto'
 import { parse } from 'node:querystring'
 import fc from 'fast-check'
-import { getExpectedTwilioSignature, validateRequest } from 'twilio/lib/webhooks/webhooks.js'
+import {
+  getExpectedTwilioSignature,
+  validateRequest,
+  validateRequestWithBody,
+} from 'twilio/lib/webhooks/webhooks.js'
 import { describe, expect, test } from 'vitest'
 import { startReceiver } from './receiver.ts'
 import {
+  createTwilioCallback,
   createTwilioSms,
   sendTwilioSms,
   signTwilioFast,
   type TwilioParams,
+  twilioCallStatus,
+  twilioMessageStatus,
 } from './twilio-simulator.ts'
 
 const account = { authToken: '0'.repeat(32), accountSid: `AC${'1'.repeat(32)}` }
@@ -115,4 +122,44 @@ test('the fast signer signs as Twilio’s package does, whatever the parameters'
     }),
     { numRuns: 100 },
   )
+})
+
+describe('a callback', () => {
+  const publicBaseUrl = 'https://hooks.example.com'
+  const { authToken, accountSid } = account
+  const fields = twilioMessageStatus({
+    ...{ accountSid, messageSid: 'SM1', from: '+14155551234', to: '+17035550630' },
+    ...{ status: 'undelivered', errorCode: '30003' },
+  })
+  const callback = { authToken, publicBaseUrl, path: '/twilio-sms-webhook', fields }
+
+  test('as a form, a query or JSON verifies with Twilio’s package', () => {
+    const form = createTwilioCallback(callback)
+    const query = createTwilioCallback({ ...callback, as: 'query' })
+    const asJson = createTwilioCallback({ ...callback, as: 'json' })
+    const signatureOf = (one: typeof form) => String(one.headers['x-twilio-signature'])
+    const urlOf = (one: typeof form) => publicBaseUrl + one.target
+    expect(
+      validateRequest(authToken, signatureOf(form), urlOf(form), parse(String(form.body))),
+    ).toBe(true)
+    expect(query.method).toBe('GET')
+    expect(validateRequest(authToken, signatureOf(query), urlOf(query), {})).toBe(true)
+    const body = String(asJson.body)
+    const holds = (text: string) =>
+      validateRequestWithBody(authToken, signatureOf(asJson), urlOf(asJson), text)
+    expect([holds(body), holds(`${body} `)]).toEqual([true, false])
+    expect(JSON.parse(body)).toMatchObject({ MessageStatus: 'undelivered', ErrorCode: '30003' })
+  })
+
+  test('of a call counts its statuses', () => {
+    const call = { accountSid, callSid: 'CA1', from: '+17035550630', to: '+14155551234' }
+    const completed = twilioCallStatus({
+      ...{ ...call, status: 'completed', sequenceNumber: 3, durationSeconds: 12 },
+    })
+    expect(Object.fromEntries(completed)).toMatchObject({
+      CallStatus: 'completed',
+      SequenceNumber: '3',
+      CallDuration: '12',
+    })
+  })
 })

@@ -1,6 +1,6 @@
 import { createHmac, type KeyObject, randomBytes, randomUUID } from 'node:crypto'
-import { getExpectedTwilioSignature } from 'twilio/lib/webhooks/webhooks.js'
-import { request } from 'undici'
+import { getExpectedBodyHash, getExpectedTwilioSignature } from 'twilio/lib/webhooks/webhooks.js'
+import { type ProviderAnswer, type ProviderRequest, sendWebhook } from './send-webhook.ts'
 
 /** Decoded form parameters; a repeated one has all its values. */
 export type TwilioParams = Record<string, string | string[]>
@@ -88,38 +88,113 @@ export type SendTwilioSmsOptions = TwilioSmsOptions & {
   timeoutMs?: number
 }
 
-export type TwilioAnswer = {
-  status: number
-  headers: Record<string, string | string[] | undefined>
-  text: string
-}
-
-/** Twilio's limits: www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides and error 11750. */
-const TWILIO_TIMEOUT_MS = 15_000
-const MAX_ANSWER_BYTES = 64 * 1024
+export type TwilioAnswer = ProviderAnswer
 
 /**
  * Sends a message webhook as Twilio would. Throws if there is no whole answer within `timeoutMs` or if it
  * is longer than 64 KB, which Twilio refuses too.
  */
-export async function sendTwilioSms(options: SendTwilioSmsOptions): Promise<TwilioAnswer> {
-  const { url, signedUrl = url, timeoutMs = TWILIO_TIMEOUT_MS } = options
-  const sms = createTwilioSms(options)
-  const response = await request(withoutFragment(url), {
-    method: 'POST',
-    headers: sms.headersFor(signedUrl),
-    body: sms.body,
-    signal: AbortSignal.timeout(timeoutMs),
+export function sendTwilioSms(options: SendTwilioSmsOptions): Promise<TwilioAnswer> {
+  const { url, signedUrl = url, timeoutMs } = options
+  const { body, headersFor } = createTwilioSms(options)
+  const webhook = { method: 'POST', target: '', headers: headersFor(signedUrl), body } as const
+  return sendWebhook(withoutFragment(url), webhook, timeoutMs)
+}
+
+type Fields = readonly [name: string, value: string][]
+
+export type TwilioCallbackOptions = {
+  authToken: string
+  /** What Twilio was told to call. */
+  publicBaseUrl: string
+  path: string
+  /** As a text, it goes over the wire byte for byte. */
+  fields: Fields | string
+  /** A form unless told; `query` is a GET, `json` is signed by way of `bodySHA256` in the URL. */
+  as?: 'form' | 'query' | 'json'
+}
+
+/** Any webhook of Twilio's, signed by its own package: www.twilio.com/docs/usage/webhooks/webhooks-security. */
+export function createTwilioCallback(options: TwilioCallbackOptions): ProviderRequest {
+  const { authToken, publicBaseUrl, path, as = 'form' } = options
+  const given = new URLSearchParams(
+    typeof options.fields === 'string' ? options.fields : [...options.fields],
+  )
+  const form = typeof options.fields === 'string' ? options.fields : given.toString()
+  const fields = [...given]
+  const make = (target: string, params: TwilioParams, contentType?: string) => ({
+    target,
+    headers: {
+      'user-agent': 'TwilioProxy/1.1',
+      'x-twilio-signature': getExpectedTwilioSignature(authToken, publicBaseUrl + target, params),
+      ...(contentType === undefined ? {} : { 'content-type': contentType }),
+    },
   })
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of response.body as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > MAX_ANSWER_BYTES) throw new Error(`the answer exceeds ${MAX_ANSWER_BYTES} bytes`)
-    chunks.push(chunk)
+  if (as === 'query') return { method: 'GET', ...make(`${path}?${form}`, {}) }
+  if (as === 'json') {
+    const body = JSON.stringify(Object.fromEntries(fields))
+    const target = `${path}?bodySHA256=${getExpectedBodyHash(body)}`
+    return { method: 'POST', body, ...make(target, {}, 'application/json') }
   }
-  const { statusCode: status, headers } = response
-  return { status, headers, text: Buffer.concat(chunks).toString('utf8') }
+  const contentType = 'application/x-www-form-urlencoded; charset=UTF-8'
+  return { method: 'POST', body: form, ...make(path, collectParams(fields), contentType) }
+}
+
+export type TwilioMessageStatusOptions = {
+  accountSid: string
+  messageSid: string
+  /** The tenant's number. */
+  from: string
+  to: string
+  status: 'queued' | 'sent' | 'delivered' | 'undelivered' | 'failed' | 'read'
+  errorCode?: string
+}
+
+/** The parameters of a message status callback. */
+export function twilioMessageStatus(options: TwilioMessageStatusOptions): Fields {
+  const { accountSid, messageSid, from, to, status, errorCode } = options
+  return [
+    ['AccountSid', accountSid],
+    ['From', from],
+    ['To', to],
+    ['MessageSid', messageSid],
+    ['SmsSid', messageSid],
+    ['MessageStatus', status],
+    ['SmsStatus', status],
+    ...(errorCode === undefined ? [] : [['ErrorCode', errorCode] satisfies [string, string]]),
+    ['ApiVersion', '2010-04-01'],
+  ]
+}
+
+export type TwilioCallStatusOptions = {
+  accountSid: string
+  callSid: string
+  from: string
+  /** The tenant's number. */
+  to: string
+  status: 'initiated' | 'ringing' | 'in-progress' | 'completed' | 'busy' | 'failed' | 'no-answer'
+  sequenceNumber: number
+  durationSeconds?: number
+}
+
+/** The parameters of a status callback of an incoming call. */
+export function twilioCallStatus(options: TwilioCallStatusOptions): Fields {
+  const { accountSid, callSid, from, to, status, sequenceNumber, durationSeconds } = options
+  return [
+    ['AccountSid', accountSid],
+    ['CallSid', callSid],
+    ['From', from],
+    ['To', to],
+    ['CallStatus', status],
+    ['Direction', 'inbound'],
+    ['ApiVersion', '2010-04-01'],
+    ['Timestamp', new Date().toUTCString()],
+    ['CallbackSource', 'call-progress-events'],
+    ['SequenceNumber', String(sequenceNumber)],
+    ...(durationSeconds === undefined
+      ? []
+      : [['CallDuration', String(durationSeconds)] satisfies [string, string]]),
+  ]
 }
 
 /**
@@ -139,7 +214,7 @@ export function signTwilioFast(tokenKey: KeyObject, url: string, params: TwilioP
   return createHmac('sha1', tokenKey).update(signed, 'utf8').digest('base64')
 }
 
-function collectParams(entries: readonly [string, string][]): TwilioParams {
+function collectParams(entries: Fields): TwilioParams {
   // Without a prototype, so that a parameter may be named __proto__.
   const params: TwilioParams = Object.create(null)
   for (const [name, value] of entries) {

@@ -25,6 +25,8 @@ const jobSchema = z.object({
     peerNumber: z.string().nullable(),
     callSid: z.string().nullable(),
     assistantId: z.number().nullable(),
+    order: z.object({ subject: z.string(), rank: z.number() }).nullable().default(null),
+    isStale: z.boolean().default(false),
     contentType: z.string(),
     payload: z.string().nullable(),
     encoding: z.enum(['utf8', 'base64']),

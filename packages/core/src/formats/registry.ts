@@ -1,17 +1,20 @@
-import type { FormatName } from '../event.ts'
+import { FORMATS, type FormatName } from '../event.ts'
 import { burki } from './burki.ts'
 import type { Format } from './format.ts'
+import { kudosity } from './kudosity.ts'
 import { pbx } from './pbx.ts'
+import { raw } from './raw.ts'
+import { standard } from './standard.ts'
 
 /** Every format we deliver in. Adding one is one file, its tests, and one line here. */
-const FORMATS: Partial<Record<FormatName, Format>> = { burki, pbx }
+const RENDERERS: Record<FormatName, Format> = { burki, pbx, kudosity, standard, raw }
 
-/** The formats a destination may choose today. */
-export const SUPPORTED_FORMATS = ['burki', 'pbx'] as const satisfies readonly FormatName[]
+/** The formats a destination may choose. */
+export const SUPPORTED_FORMATS = FORMATS
 
 /** Throws for a format without a renderer: only a destination of a newer version can name one. */
 export function formatOf(name: FormatName): Format {
-  const format = FORMATS[name]
+  const format = RENDERERS[name] as Format | undefined
   if (format === undefined) throw new Error(`no renderer for format "${name}"`)
   return format
 }

@@ -1,14 +1,23 @@
 import type { ProviderName } from '../event.ts'
+import { kudosity } from './kudosity.ts'
+import { pbx } from './pbx.ts'
 import { platform } from './platform.ts'
-import type { ProviderAdapter } from './provider.ts'
+import type { ProviderAdapter, WebhookProvider } from './provider.ts'
+import { telnyx } from './telnyx.ts'
 import { twilio } from './twilio.ts'
 
-/** Every provider we can read. Adding one is one file, its known-answer tests, and one line here. */
-const ADAPTERS: Partial<Record<ProviderName, ProviderAdapter>> = { twilio, platform }
+/** Every provider that calls us. Adding one is one file, its known-answer tests, and one line here. */
+export const WEBHOOK_PROVIDERS: readonly WebhookProvider[] = [twilio, telnyx, kudosity, pbx]
 
-/** Throws for a provider without an adapter: only an event of a newer version can carry one. */
+const ADAPTERS: Readonly<Record<ProviderName, ProviderAdapter>> = {
+  twilio,
+  telnyx,
+  kudosity,
+  pbx,
+  platform,
+}
+
+/** What reads the payloads of a provider's events. */
 export function adapterOf(provider: ProviderName): ProviderAdapter {
-  const adapter = ADAPTERS[provider]
-  if (adapter === undefined) throw new Error(`no adapter for provider "${provider}"`)
-  return adapter
+  return ADAPTERS[provider]
 }

@@ -1,14 +1,22 @@
 import { stringify } from 'node:querystring'
 import { describe, expect, it } from 'vitest'
+import { parseForm } from './form.ts'
 import type { EventContent } from './provider.ts'
 import { MalformedPayloadError } from './provider.ts'
-import { parseForm, twilio } from './twilio.ts'
+import { twilio } from './twilio.ts'
 
 type Fields = Readonly<Record<string, string | readonly string[]>>
 
-function read(fields: Fields | string): EventContent {
+function readAll(fields: Fields | string): readonly EventContent[] {
   const body = Buffer.from(typeof fields === 'string' ? fields : stringify(fields))
   return twilio.read(body, 'application/x-www-form-urlencoded')
+}
+
+function read(fields: Fields | string): EventContent {
+  const [content, ...others] = readAll(fields)
+  expect(others).toEqual([])
+  if (content === undefined) throw new Error('no event')
+  return content
 }
 
 const sms = { MessageSid: 'SM1', From: '+17035550630', To: '+14155551234', Body: 'hi' }
@@ -30,6 +38,14 @@ describe('an incoming message', () => {
       phoneNumber: '+14155551234',
       peerNumber: '+17035550630',
       callSid: null,
+      status: '',
+      messageStatus: null,
+      errorCode: '',
+      order: null,
+      messageRef: '',
+      campaignId: '',
+      occurredAt: null,
+      data: {},
     })
   })
 
@@ -76,6 +92,31 @@ describe('an incoming message', () => {
   })
 })
 
+describe('an incoming STOP', () => {
+  const stop = { ...sms, Body: 'STOP', OptOutType: 'STOP', MessagingServiceSid: 'MG1' }
+
+  it('is the message and an opt-out, each with a key of its own', () => {
+    expect(readAll(stop)).toMatchObject([
+      { type: 'sms_received', dedupeKey: 'SM1', data: { messaging_service_sid: 'MG1' } },
+      {
+        type: 'opt_out',
+        dedupeKey: 'SM1.opt_out',
+        messageId: 'SM1',
+        body: 'STOP',
+        phoneNumber: '+14155551234',
+        peerNumber: '+17035550630',
+        data: { source: 'SMS_INBOUND' },
+      },
+    ])
+  })
+
+  it('is only a message when Twilio did not take it for one, or took it for another word', () => {
+    expect(read({ ...sms, Body: 'STOP' }).type).toBe('sms_received')
+    expect(read({ ...stop, OptOutType: 'HELP' }).type).toBe('sms_received')
+    expect(read({ ...stop, OptOutType: 'START' }).type).toBe('sms_received')
+  })
+})
+
 describe('a status callback', () => {
   const status = { ...sms, From: '+14155551234', To: '+17035550630' }
 
@@ -96,6 +137,33 @@ describe('a status callback', () => {
     expect(read({ ...status, MessageSid: 'MM1', MessageStatus: 'failed' }).type).toBe('mms_status')
   })
 
+  it('says how far the message is, why it failed, and in what order it stands', () => {
+    const failed = read({ ...status, MessageStatus: 'undelivered', ErrorCode: '30003' })
+    expect(failed).toMatchObject({
+      status: 'undelivered',
+      messageStatus: 'FAILED',
+      errorCode: '30003',
+      order: { subject: 'message.SM1', rank: 5 },
+    })
+    const ranks = ['accepted', 'queued', 'sent', 'delivered', 'read'].map(
+      (MessageStatus) => read({ ...status, MessageStatus }).order?.rank,
+    )
+    expect(ranks).toEqual([0, 1, 2, 5, 6])
+  })
+
+  it('of a message that a Messaging Service has no sender for yet is about nobody’s number', () => {
+    const { From: _, ...unsent } = status
+    const accepted = read({ ...unsent, MessagingServiceSid: 'MG1', MessageStatus: 'accepted' })
+    expect(accepted).toMatchObject({ type: 'sms_status', phoneNumber: null, from: '' })
+  })
+
+  it('on WhatsApp is about the number behind the channel', () => {
+    const From = 'whatsapp:+14155551234'
+    const sent = read({ ...status, From, To: 'whatsapp:+17035550630', MessageStatus: 'read' })
+    expect(sent).toMatchObject({ from: From, phoneNumber: '+14155551234' })
+    expect(sent.peerNumber).toBe('+17035550630')
+  })
+
   it('never has the dedupe key of the message itself', () => {
     expect(read({ ...status, MessageStatus: 'received' }).dedupeKey).toBe('SM1')
     expect(read({ ...status, MessageStatus: 'read' }).dedupeKey).not.toBe('SM1')
@@ -104,9 +172,9 @@ describe('a status callback', () => {
 
 describe('an authentic webhook of a kind we do not know', () => {
   it('is kept, with its bytes as its identity', () => {
-    const one = read('CallSid=CA1&CallStatus=ringing&From=%2B1&To=%2B2')
-    const same = read('CallSid=CA1&CallStatus=ringing&From=%2B1&To=%2B2')
-    const other = read('CallSid=CA1&CallStatus=completed&From=%2B1&To=%2B2')
+    const one = read('CallSid=CA1&CallStatus=juggling&From=%2B1&To=%2B2')
+    const same = read('CallSid=CA1&CallStatus=juggling&From=%2B1&To=%2B2')
+    const other = read('CallSid=CA1&CallStatus=juggled&From=%2B1&To=%2B2')
     expect(one).toMatchObject({ type: 'unknown', callSid: 'CA1', phoneNumber: '+2' })
     expect(one.dedupeKey).toMatch(/^sha256\.[0-9a-f]{64}$/)
     expect(same.dedupeKey).toBe(one.dedupeKey)
@@ -115,7 +183,7 @@ describe('an authentic webhook of a kind we do not know', () => {
 
   it('may be empty, or bytes that are no text', () => {
     expect(read('')).toMatchObject({ type: 'unknown', phoneNumber: null, peerNumber: null })
-    expect(twilio.read(Buffer.from([0xff, 0xfe, 0x00]), '')).toMatchObject({ type: 'unknown' })
+    expect(twilio.read(Buffer.from([0xff, 0xfe, 0x00]), '')).toMatchObject([{ type: 'unknown' }])
   })
 })
 
@@ -142,12 +210,15 @@ describe('parameter names', () => {
 })
 
 describe('the answer', () => {
-  it('is empty TwiML for what came in and 204 for a status', () => {
+  it('is empty TwiML for what came in and 204 for what is only told', () => {
     expect(twilio.answer('sms_received')).toEqual({
       status: 200,
       contentType: 'text/xml',
       body: '<?xml version="1.0" encoding="UTF-8"?><Response/>',
     })
-    expect(twilio.answer('mms_status')).toEqual({ status: 204, contentType: null, body: '' })
+    expect(twilio.answer('unknown').status).toBe(200)
+    for (const told of ['mms_status', 'call_ended', 'recording_completed'] as const) {
+      expect(twilio.answer(told)).toEqual({ status: 204, contentType: null, body: '' })
+    }
   })
 })

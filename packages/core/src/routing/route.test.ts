@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { sampleDestination } from '../../test/sample-event.ts'
 import type { Destination, EventType } from '../event.ts'
-import { route } from './route.ts'
+import { type RouteFacts, route } from './route.ts'
 import { createSnapshot, type Scope } from './snapshot.ts'
 
 type Row = Partial<Destination> & { readonly id: string; readonly isDeleted?: boolean }
@@ -25,9 +25,15 @@ function snapshotOf(...rows: readonly Row[]) {
   apply(...rows)
   return {
     apply,
-    ids: (scope: Partial<Scope>, type: EventType = 'sms_received') => {
+    ids: (
+      scope: Partial<Scope>,
+      type: EventType = 'sms_received',
+      facts: Partial<RouteFacts> = {},
+    ) => {
       const whole = { organizationId: 'org_a', phoneNumber: null, assistantId: null, ...scope }
-      return route(snapshot, whole, type).map(({ id }) => id)
+      const nothing = { status: '', messageStatus: null, messageRef: '', campaignId: '' }
+      const { phoneNumber } = whole
+      return route(snapshot, whole, { ...nothing, type, phoneNumber, ...facts }).map(({ id }) => id)
     },
     find: snapshot.findDestination,
   }
@@ -108,5 +114,43 @@ describe('what a destination wants', () => {
       { id: 'dst_disabled', status: 'disabled' },
     )
     expect(ids({})).toEqual(['dst_paused'])
+  })
+})
+
+describe('a filter', () => {
+  const { ids } = snapshotOf(
+    { id: 'dst_sender', filter: { sender: ['61491570017', '+61491570018'] } },
+    { id: 'dst_status', filter: { status: ['DELIVERED', 'failed'] } },
+    { id: 'dst_ref', filter: { message_ref: ['order-1'], campaign_id: ['c-1'] } },
+    { id: 'dst_empty', filter: { sender: [], event_type: ['SMS_STATUS'] } },
+  )
+  const DELIVERED = { status: 'delivered', messageStatus: 'DELIVERED' } as const
+  const SENT = { status: 'sent', messageStatus: 'SENT' } as const
+
+  it('by sender knows a number with and without its plus', () => {
+    expect(ids({ phoneNumber: '+61491570017' })).toContain('dst_sender')
+    expect(ids({ phoneNumber: '61491570018' })).toContain('dst_sender')
+    expect(ids({ phoneNumber: '+61491570019' })).not.toContain('dst_sender')
+    expect(ids({})).not.toContain('dst_sender')
+  })
+
+  it('by status keeps other statuses back, and nothing that has none', () => {
+    expect(ids({}, 'sms_status', DELIVERED)).toContain('dst_status')
+    expect(ids({}, 'sms_status', { status: 'failed', messageStatus: 'FAILED' })).toContain(
+      'dst_status',
+    )
+    expect(ids({}, 'sms_status', SENT)).not.toContain('dst_status')
+    expect(ids({}, 'sms_received')).toContain('dst_status')
+  })
+
+  it('wants any value of a list, and all of the lists', () => {
+    const both = { messageRef: 'order-1', campaignId: 'c-1' }
+    expect(ids({}, 'sms_status', both)).toContain('dst_ref')
+    expect(ids({}, 'sms_status', { ...both, campaignId: 'c-2' })).not.toContain('dst_ref')
+    expect(ids({}, 'sms_status', { ...both, messageRef: '' })).not.toContain('dst_ref')
+  })
+
+  it('that asks for nothing lets everything through', () => {
+    expect(ids({ phoneNumber: '+1' }, 'sms_status', SENT)).toContain('dst_empty')
   })
 })

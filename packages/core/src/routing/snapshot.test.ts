@@ -30,6 +30,9 @@ function account(overrides: Partial<ProviderAccount>): ProviderAccount {
     provider: 'twilio',
     accountSid: 'AC1',
     verifyKeys: [createSecretKey(Buffer.from('token'))],
+    basicSha256: null,
+    allowedCidrs: [],
+    tokenHashes: [],
     version: 1,
     isDeleted: false,
     ...overrides,
@@ -46,7 +49,9 @@ describe('the version', () => {
     expect(snapshot.version()).toBe(0)
     snapshot.apply({
       ...NOTHING,
-      organizations: [{ id: 'org_a', name: 'A', version: 9, isDeleted: false }],
+      organizations: [
+        { id: 'org_a', name: 'A', needsChangeApproval: false, version: 9, isDeleted: false },
+      ],
       phoneNumbers: [number({ version: 3 })],
     })
     expect(snapshot.version()).toBe(9)
@@ -128,11 +133,50 @@ describe('a provider account', () => {
   })
 })
 
+describe('a path token', () => {
+  const token = { provider: 'pbx', accountSid: null } as const
+
+  it('finds its account while it lives: two during a rotation, none once it is deleted', () => {
+    const snapshot = createSnapshot()
+    const apply = (overrides: Partial<ProviderAccount>) =>
+      snapshot.apply({ ...NOTHING, providerAccounts: [account({ ...token, ...overrides })] })
+    apply({ tokenHashes: ['old'] })
+    apply({ tokenHashes: ['new', 'old'] })
+    expect(snapshot.findAccountByToken('old')?.id).toBe('pac_1')
+    expect(snapshot.findAccountByToken('new')?.id).toBe('pac_1')
+    apply({ tokenHashes: ['newer', 'new'] })
+    expect(snapshot.findAccountByToken('old')).toBeUndefined()
+    apply({ tokenHashes: ['newer', 'new'], isDeleted: true })
+    expect(snapshot.findAccountByToken('newer')).toBeUndefined()
+    expect(snapshot.accountsOf('org_a', 'pbx')).toEqual([])
+  })
+})
+
+describe('the accounts of an organization and the owners of a number', () => {
+  it('are all of them, and nobody else’s', () => {
+    const snapshot = createSnapshot()
+    snapshot.apply({
+      ...NOTHING,
+      providerAccounts: [
+        account({ id: 'pac_1', provider: 'telnyx', accountSid: null }),
+        account({ id: 'pac_2', provider: 'telnyx', accountSid: null }),
+        account({ id: 'pac_3' }),
+        account({ id: 'pac_4', provider: 'telnyx', organizationId: 'org_b' }),
+      ],
+      phoneNumbers: [number({ id: 1 }), number({ id: 2, organizationId: 'org_b' })],
+    })
+    expect(snapshot.accountsOf('org_a', 'telnyx').map(({ id }) => id)).toEqual(['pac_1', 'pac_2'])
+    expect(snapshot.findNumberOwners('+1').map(({ id }) => id)).toEqual([1, 2])
+    snapshot.apply({ ...NOTHING, phoneNumbers: [number({ id: 1, isDeleted: true })] })
+    expect(snapshot.findNumberOwners('+1').map(({ id }) => id)).toEqual([2])
+  })
+})
+
 describe('organizations, keys and assistants', () => {
   it('come and go', () => {
     const snapshot = createSnapshot()
     const facts = { version: 1, isDeleted: false, organizationId: 'org_a' }
-    const organization = { ...facts, id: 'org_a', name: 'A' }
+    const organization = { ...facts, id: 'org_a', name: 'A', needsChangeApproval: false }
     const key = { ...facts, id: 'k1', secretSha256: Buffer.alloc(32), scopes: ['read'] as const }
     const assistant = { ...facts, id: 5, fallbackEmail: 'a@b.example' }
     snapshot.apply({
@@ -162,7 +206,7 @@ describe('changes that are the whole', () => {
     const snapshot = createSnapshot()
     const facts = { version: 90, isDeleted: false, organizationId: 'org_a' }
     snapshot.apply({
-      organizations: [{ ...facts, id: 'org_a', name: 'A' }],
+      organizations: [{ ...facts, id: 'org_a', name: 'A', needsChangeApproval: false }],
       apiKeys: [{ ...facts, id: 'k1', secretSha256: Buffer.alloc(32), scopes: ['read'] }],
       providerAccounts: [account({})],
       assistants: [{ ...facts, id: 5, fallbackEmail: null }],

@@ -4,7 +4,12 @@ import type { Destination, ProviderName } from '../event.ts'
 /** A row as it was read last; `isDeleted` rows take their predecessor out of the snapshot. */
 type Versioned = { readonly version: number; readonly isDeleted: boolean }
 
-export type Organization = Versioned & { readonly id: string; readonly name: string }
+export type Organization = Versioned & {
+  readonly id: string
+  readonly name: string
+  /** URL changes at a provider wait until another key approves. */
+  readonly needsChangeApproval: boolean
+}
 
 export type ApiKey = Versioned & {
   readonly id: string
@@ -18,8 +23,14 @@ export type ProviderAccount = Versioned & {
   readonly organizationId: string
   readonly provider: ProviderName
   readonly accountSid: string | null
-  /** The tokens a signature may hold with, opened once when the row is read. */
+  /** What a signature may hold with, opened once when the row is read. */
   readonly verifyKeys: readonly KeyObject[]
+  /** SHA-256 of "username:password"; null when none is asked for. */
+  readonly basicSha256: Buffer | null
+  /** Empty: from anywhere. */
+  readonly allowedCidrs: readonly string[]
+  /** SHA-256 of the live path tokens, in hex: one, or two while they are rotated. */
+  readonly tokenHashes: readonly string[]
   /** A token is there but cannot be opened: that a signature does not hold is then our fault. */
   readonly isUnreadable?: boolean
 }
@@ -61,8 +72,15 @@ export type Snapshot = {
   findApiKey(id: string): ApiKey | undefined
   /** More than one tenant may have registered an account; a signature tells whose it is. */
   findAccounts(provider: ProviderName, accountSid: string): readonly ProviderAccount[]
+  /** By the SHA-256 of a path token, in hex. */
+  findAccountByToken(tokenHash: string): ProviderAccount | undefined
+  /** All of an organization's accounts with a provider. */
+  accountsOf(organizationId: string, provider: ProviderName): readonly ProviderAccount[]
+  findOrganization(id: string): Organization | undefined
   findAssistant(id: number): Assistant | undefined
   findPhoneNumber(organizationId: string, phoneNumber: string): PhoneNumber | undefined
+  /** Every tenant's row of a number: nothing here proves whose it is. */
+  findNumberOwners(phoneNumber: string): readonly PhoneNumber[]
   findDestination(id: string): Destination | undefined
   /** All destinations whose scope may cover the number or assistant, whatever their event types. */
   destinationsInScope(scope: Scope): readonly Destination[]
@@ -75,7 +93,7 @@ export type Scope = {
 }
 
 /** An index from a key to the rows that have it; a row moves when its key changes. */
-function createIndex<Row extends { readonly id: string }>(): {
+function createIndex<Row extends { readonly id: string | number }>(): {
   put(key: string, row: Row): void
   remove(key: string, row: Row): void
   find(key: string): readonly Row[]
@@ -118,9 +136,12 @@ export function createSnapshot(): Snapshot {
   const apiKeys = new Map<string, ApiKey>()
   const accounts = new Map<string, ProviderAccount>()
   const accountsBySid = createIndex<ProviderAccount>()
+  const accountsByOrganization = createIndex<ProviderAccount>()
+  const accountsByToken = new Map<string, ProviderAccount>()
   const assistants = new Map<number, Assistant>()
   const numbersById = new Map<number, PhoneNumber>()
   const numbers = new Map<string, PhoneNumber>()
+  const numberOwners = createIndex<PhoneNumber>()
   const destinations = new Map<string, DestinationRow>()
   const destinationsByScope = createIndex<DestinationRow>()
 
@@ -133,18 +154,24 @@ export function createSnapshot(): Snapshot {
   function forgetAll(): void {
     version = 0
     for (const rows of [organizations, apiKeys, accounts, assistants, destinations]) rows.clear()
-    for (const rows of [numbers, numbersById, accountsBySid, destinationsByScope]) rows.clear()
+    for (const rows of [accountsBySid, accountsByOrganization, accountsByToken]) rows.clear()
+    for (const rows of [numbers, numbersById, numberOwners, destinationsByScope]) rows.clear()
   }
 
   function applyAccount(row: ProviderAccount): void {
     const before = accounts.get(row.id)
-    if (before?.accountSid) {
-      accountsBySid.remove(accountKey(before.provider, before.accountSid), before)
+    if (before !== undefined) {
+      if (before.accountSid) {
+        accountsBySid.remove(accountKey(before.provider, before.accountSid), before)
+      }
+      accountsByOrganization.remove(accountKey(before.provider, before.organizationId), before)
+      for (const tokenHash of before.tokenHashes) accountsByToken.delete(tokenHash)
     }
     keep(accounts, row.id, row)
-    if (!row.isDeleted && row.accountSid) {
-      accountsBySid.put(accountKey(row.provider, row.accountSid), row)
-    }
+    if (row.isDeleted) return
+    if (row.accountSid) accountsBySid.put(accountKey(row.provider, row.accountSid), row)
+    accountsByOrganization.put(accountKey(row.provider, row.organizationId), row)
+    for (const tokenHash of row.tokenHashes) accountsByToken.set(tokenHash, row)
   }
 
   function applyNumber(row: PhoneNumber): void {
@@ -153,9 +180,12 @@ export function createSnapshot(): Snapshot {
       const key = numberKey(before.organizationId, before.phoneNumber)
       // A number that was deleted and made again has two rows; the older one must not take the newer out.
       if (numbers.get(key)?.id === row.id) numbers.delete(key)
+      numberOwners.remove(before.phoneNumber, before)
     }
     keep(numbersById, row.id, row)
-    if (!row.isDeleted) numbers.set(numberKey(row.organizationId, row.phoneNumber), row)
+    if (row.isDeleted) return
+    numbers.set(numberKey(row.organizationId, row.phoneNumber), row)
+    numberOwners.put(row.phoneNumber, row)
   }
 
   function applyDestination(row: DestinationRow): void {
@@ -179,9 +209,14 @@ export function createSnapshot(): Snapshot {
     hasOrganization: (id) => organizations.has(id),
     findApiKey: (id) => apiKeys.get(id),
     findAccounts: (provider, accountSid) => accountsBySid.find(accountKey(provider, accountSid)),
+    findAccountByToken: (tokenHash) => accountsByToken.get(tokenHash),
+    accountsOf: (organizationId, provider) =>
+      accountsByOrganization.find(accountKey(provider, organizationId)),
+    findOrganization: (id) => organizations.get(id),
     findAssistant: (id) => assistants.get(id),
     findPhoneNumber: (organizationId, phoneNumber) =>
       numbers.get(numberKey(organizationId, phoneNumber)),
+    findNumberOwners: (phoneNumber) => numberOwners.find(phoneNumber),
     findDestination: (id) => destinations.get(id),
     destinationsInScope({ organizationId, phoneNumber, assistantId }) {
       return [

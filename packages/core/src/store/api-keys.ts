@@ -1,21 +1,35 @@
+import type { Selectable } from 'kysely'
 import type { ApiScope, NewApiKey } from '../api-key.ts'
+import type { Database } from './database.ts'
 import { type PageRequest, withinPage } from './keyset.ts'
 import type { Queryable, Transaction } from './transaction.ts'
 
 /** A key as its organization sees it: never its secret, nor the hash of it. */
 export type ApiKeyRecord = {
   readonly id: string
+  /** Burki's API names keys by numbers. */
+  readonly number: number
   readonly name: string
   readonly scopes: readonly ApiScope[]
   readonly createdAtMs: number
+  readonly updatedAtMs: number
 }
 
-const COLUMNS = ['id', 'name', 'scopes', 'created_at'] as const
+export type ApiKeyWithUse = ApiKeyRecord & {
+  readonly usageCount: number
+  readonly lastUsedAtMs: number | null
+}
 
-type Row = { id: string; name: string; scopes: ApiScope[]; created_at: Date }
+const COLUMNS = ['id', 'number', 'name', 'scopes', 'created_at', 'updated_at'] as const
 
-function toRecord({ id, name, scopes, created_at }: Row): ApiKeyRecord {
-  return { id, name, scopes, createdAtMs: created_at.getTime() }
+type Row = Pick<Selectable<Database['api_keys']>, (typeof COLUMNS)[number]>
+
+function toRecord({ id, number, name, scopes, created_at, updated_at }: Row): ApiKeyRecord {
+  return {
+    ...{ id, number, name, scopes },
+    createdAtMs: created_at.getTime(),
+    updatedAtMs: updated_at.getTime(),
+  }
 }
 
 /** The organization's own, but for deleted ones. */
@@ -71,6 +85,39 @@ export async function listApiKeys(
     .limit(page.limit)
     .execute()
   return rows.map(toRecord)
+}
+
+/** The newest `limit`, with how much each is used. */
+export async function listApiKeysWithUse(
+  db: Queryable,
+  organizationId: string,
+  limit: number,
+): Promise<ApiKeyWithUse[]> {
+  const rows = await db
+    .selectFrom('api_keys as key')
+    .leftJoin('api_key_uses as used', 'used.api_key_id', 'key.id')
+    .select(['key.id', 'key.number', 'key.name', 'key.scopes', 'key.created_at', 'key.updated_at'])
+    .select(['used.usage_count', 'used.last_used_at'])
+    .where('key.organization_id', '=', organizationId)
+    .where('key.deleted_at', 'is', null)
+    .orderBy('key.created_at', 'desc')
+    .orderBy('key.id', 'desc')
+    .limit(limit)
+    .execute()
+  return rows.map((row) => ({
+    ...toRecord(row),
+    usageCount: row.usage_count ?? 0,
+    lastUsedAtMs: row.last_used_at?.getTime() ?? null,
+  }))
+}
+
+export async function findApiKeyByNumber(
+  db: Queryable,
+  organizationId: string,
+  number: number,
+): Promise<ApiKeyRecord | undefined> {
+  const row = await selectOwn(db, organizationId).where('number', '=', number).executeTakeFirst()
+  return row === undefined ? undefined : toRecord(row)
 }
 
 export async function findApiKeyRecord(

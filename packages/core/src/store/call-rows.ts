@@ -1,5 +1,5 @@
 import type { AcceptedEvent, EventType } from '../event.ts'
-import { parsePlatformPayload } from '../providers/platform.ts'
+import { contentOf } from '../providers/content-of.ts'
 
 export type CallRow = {
   organizationId: string
@@ -20,6 +20,7 @@ const STATUS: Partial<Record<EventType, string>> = {
   call_failed: 'failed',
 }
 
+const MAX_STATUS_CHARACTERS = 50
 const ENDS: ReadonlySet<EventType> = new Set(['call_ended', 'call_failed'])
 
 function wholeSeconds(value: unknown): number | null {
@@ -28,16 +29,23 @@ function wholeSeconds(value: unknown): number | null {
   return seconds >= 0 && seconds < 2 ** 31 ? seconds : null
 }
 
+/** A call that was never connected says why: busy, no-answer, … */
+function statusOf(type: EventType, stated: unknown): string {
+  const says = type === 'call_failed' && typeof stated === 'string' && stated !== ''
+  return says ? stated.slice(0, MAX_STATUS_CHARACTERS) : (STATUS[type] ?? 'in-progress')
+}
+
 function rowOf(event: AcceptedEvent, callSid: string): CallRow {
   const at = new Date(event.receivedAtMs)
-  const data = event.provider === 'platform' ? parsePlatformPayload(event.payload).data : {}
+  // Only these say more than their type.
+  const data = ENDS.has(event.type) ? contentOf(event).data : {}
   return {
     organizationId: event.organizationId,
     callSid,
     assistantId: event.assistantId,
     toPhoneNumber: event.phoneNumber,
     customerPhoneNumber: event.peerNumber,
-    status: STATUS[event.type] ?? 'in-progress',
+    status: statusOf(event.type, data.status),
     durationSeconds: event.type === 'call_ended' ? wholeSeconds(data.duration) : null,
     startedAt: event.type === 'call_started' ? at : null,
     endedAt: ENDS.has(event.type) ? at : null,

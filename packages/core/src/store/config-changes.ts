@@ -1,6 +1,9 @@
-import { createSecretKey } from 'node:crypto'
+import { createSecretKey, hash } from 'node:crypto'
 import { type Kysely, type Selectable, sql } from 'kysely'
+import { z } from 'zod'
+import type { ProviderName } from '../event.ts'
 import type { Logger } from '../log.ts'
+import { parseTelnyxPublicKey } from '../providers/telnyx-key.ts'
 import type { ConfigChanges, DestinationRow, ProviderAccount } from '../routing/snapshot.ts'
 import { decryptSecret, type KeyRing } from '../secrets.ts'
 import type { Database } from './database.ts'
@@ -8,35 +11,68 @@ import type { Database } from './database.ts'
 /** What a secret column is sealed to: see `encryptSecret`. */
 export const sealOf = (rowId: string, column: string): string => `${rowId}.${column}`
 
-const VERIFY_COLUMNS = ['auth_token', 'secondary_auth_token'] as const
+type AccountRow = Selectable<Database['provider_accounts']>
+
+/** The columns that hold what a provider signs with; Telnyx's public key is no secret and apart. */
+const VERIFY_COLUMNS = {
+  twilio: ['auth_token', 'secondary_auth_token'],
+  telnyx: [],
+  kudosity: ['api_secret'],
+  pbx: [],
+  platform: [],
+} as const satisfies Record<ProviderName, readonly (keyof AccountRow)[]>
+
+/** Throws what `decryptSecret` throws. */
+function openColumn(
+  row: AccountRow,
+  column: 'auth_token' | 'secondary_auth_token' | 'api_secret' | 'basic',
+  ring: KeyRing,
+): string | null {
+  const envelope = row[column]
+  return envelope === null ? null : decryptSecret(ring, envelope, sealOf(row.id, column))
+}
+
+const basicSchema = z.object({ username: z.string(), password: z.string() })
+
+/** As the Authorization header spells it, so that one hash is compared with another. */
+function basicHashOf(row: AccountRow, ring: KeyRing): Buffer | null {
+  const text = openColumn(row, 'basic', ring)
+  if (text === null) return null
+  const { username, password } = basicSchema.parse(JSON.parse(text))
+  return hash('sha256', `${username}:${password}`, 'buffer')
+}
 
 /**
- * A token that cannot be opened (its key was removed too early) must not stop the other tenants: the account is
- * loaded without it, its webhooks fail verification, and the log says why.
+ * A secret that cannot be opened (its key was removed too early) must not stop the other tenants: the account is
+ * loaded without it, its webhooks are answered 503, and the log says why.
  */
-function toAccount(
-  row: Selectable<Database['provider_accounts']>,
-  ring: KeyRing,
-  log: Logger,
-): ProviderAccount {
+function toAccount(row: AccountRow, ring: KeyRing, log: Logger): ProviderAccount {
   let isUnreadable = false
-  const verifyKeys = VERIFY_COLUMNS.flatMap((column) => {
-    const envelope = row[column]
-    if (envelope === null) return []
+  function tryOpen<T>(column: string, open: () => T): T | null {
     try {
-      return [createSecretKey(decryptSecret(ring, envelope, sealOf(row.id, column)), 'utf8')]
+      return open()
     } catch (error) {
       log.error({ provider_account_id: row.id, column, error }, 'secret.unreadable')
       isUnreadable = true
-      return []
+      return null
     }
+  }
+  const secrets = VERIFY_COLUMNS[row.provider].flatMap((column) => {
+    const secret = tryOpen(column, () => openColumn(row, column, ring))
+    return secret === null ? [] : [createSecretKey(secret, 'utf8')]
   })
+  const publicKey = row.public_key === null ? undefined : parseTelnyxPublicKey(row.public_key)
   return {
     id: row.id,
     organizationId: row.organization_id,
     provider: row.provider,
     accountSid: row.account_sid,
-    verifyKeys,
+    verifyKeys: publicKey === undefined ? secrets : [publicKey],
+    basicSha256: tryOpen('basic', () => basicHashOf(row, ring)),
+    allowedCidrs: row.allowed_cidrs,
+    tokenHashes: [row.token_sha256, row.previous_token_sha256].flatMap(
+      (sha256) => sha256?.toString('hex') ?? [],
+    ),
     isUnreadable,
     ...versionOf(row),
   }
@@ -54,11 +90,14 @@ export function toDestination(row: Selectable<Database['destinations']>): Destin
   return {
     id: row.id,
     organizationId: row.organization_id,
+    name: row.name,
     url: row.url,
     format: row.format,
     eventTypes: row.event_types,
     assistantId: row.assistant_id,
     phoneNumber: row.phone_number,
+    filter: row.filter,
+    skipStale: row.skip_stale,
     fallbackEmail: row.fallback_email,
     successRule: row.success_rule,
     timeoutMs: row.timeout_ms,
@@ -134,6 +173,7 @@ export async function findConfigChanges(
         organizations: organizations.map((row) => ({
           id: row.id,
           name: row.name,
+          needsChangeApproval: row.webhook_change_approval,
           ...versionOf(row),
         })),
         apiKeys: apiKeys.map((row) => ({

@@ -18,6 +18,8 @@ export type StoredDelivery = {
   readonly fallbackAtMs: number | null
   readonly reason: string | null
   readonly updatedAtMs: number
+  /** The delivery that this one repeats. */
+  readonly replayOf: string | null
 }
 
 export type DeliveryFilter = {
@@ -46,6 +48,7 @@ function toDelivery(row: Database['deliveries']): StoredDelivery {
     fallbackAtMs: row.fallback_at?.getTime() ?? null,
     reason: row.reason,
     updatedAtMs: row.updated_at.getTime(),
+    replayOf: row.replay_of,
   }
 }
 

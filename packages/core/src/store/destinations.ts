@@ -15,7 +15,6 @@ type Secrets = 'secret' | 'previousSecret' | 'previousSecretExpiresAtMs'
 
 /** What a destination's owner decides about it. */
 export type DestinationFields = Omit<Destination, Secrets | 'id' | 'organizationId'> & {
-  readonly name: string
   readonly rateLimitPerSecond: number | null
   readonly maxConcurrency: number
   readonly freshnessSeconds: number | null
@@ -29,6 +28,7 @@ export type DestinationRecord = DestinationFields & {
   readonly id: string
   readonly impliedBy: ImpliedBy
   readonly createdAtMs: number
+  readonly updatedAtMs: number
 }
 
 export function toDestinationRecord(row: Selectable<Database['destinations']>): DestinationRecord {
@@ -36,12 +36,12 @@ export function toDestinationRecord(row: Selectable<Database['destinations']>): 
     toDestination(row)
   return {
     ...fields,
-    name: row.name,
     rateLimitPerSecond: row.rate_limit_per_second,
     maxConcurrency: row.max_concurrency,
     freshnessSeconds: row.freshness_seconds,
     impliedBy: row.implied_by,
     createdAtMs: row.created_at.getTime(),
+    updatedAtMs: row.updated_at.getTime(),
   }
 }
 
@@ -53,6 +53,8 @@ function columnsOf(fields: DestinationFields) {
     event_types: [...fields.eventTypes],
     assistant_id: fields.assistantId,
     phone_number: fields.phoneNumber,
+    filter: fields.filter === null ? null : JSON.stringify(fields.filter),
+    skip_stale: fields.skipStale,
     fallback_email: fields.fallbackEmail,
     success_rule: fields.successRule,
     timeout_ms: fields.timeoutMs,
@@ -112,6 +114,22 @@ export async function listDestinations(
     .orderBy('created_at', 'desc')
     .orderBy('id', 'desc')
     .limit(page.limit)
+    .execute()
+  return rows.map(toDestinationRecord)
+}
+
+/** Those of Kudosity's format that no URL field implies, newest first: what its drop-in calls webhooks. */
+export async function listKudosityDestinations(
+  db: Queryable,
+  organizationId: string,
+  limit: number,
+): Promise<DestinationRecord[]> {
+  const rows = await selectOwn(db, organizationId)
+    .where('format', '=', 'kudosity')
+    .where('implied_by', 'is', null)
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
     .execute()
   return rows.map(toDestinationRecord)
 }

@@ -1,11 +1,11 @@
-import type { Kysely } from 'kysely'
-import type { AcceptedEvent, EventType } from '../event.ts'
+import { type Kysely, type Selectable, sql } from 'kysely'
+import type { AcceptedEvent, DeliveryState, EventType } from '../event.ts'
 import type { Database } from './database.ts'
 import { type PageRequest, withinPage } from './keyset.ts'
 
 /** What a list shows of an event: all but the payload, which may be large. */
-export type EventSummary = Omit<AcceptedEvent, 'payload'> & {
-  /** Deliveries it was owed to when it came. */
+export type EventSummary = Omit<AcceptedEvent, 'payload' | 'order'> & {
+  /** Destinations it is owed to, by a replay or when it came; 0: nobody wanted it so far. */
   readonly deliveryCount: number
 }
 
@@ -16,6 +16,11 @@ export type EventFilter = {
   /** The tenant's own number. */
   readonly phoneNumber?: string | undefined
   readonly callSid?: string | undefined
+  /** False: only those that nobody wanted. */
+  readonly isRouted?: boolean | undefined
+  /** Only those with a delivery to this destination, in this state. */
+  readonly destinationId?: string | undefined
+  readonly state?: DeliveryState | undefined
 }
 
 const SUMMARY_COLUMNS = [
@@ -30,9 +35,10 @@ const SUMMARY_COLUMNS = [
   'assistant_id',
   'content_type',
   'delivery_count',
+  'is_stale',
 ] as const
 
-type SummaryRow = Pick<Database['events'], (typeof SUMMARY_COLUMNS)[number]>
+type SummaryRow = Pick<Selectable<Database['events']>, (typeof SUMMARY_COLUMNS)[number]>
 
 function toSummary(row: SummaryRow): EventSummary {
   return {
@@ -47,11 +53,13 @@ function toSummary(row: SummaryRow): EventSummary {
     assistantId: row.assistant_id,
     contentType: row.content_type,
     deliveryCount: row.delivery_count,
+    isStale: row.is_stale,
   }
 }
 
 /**
- * The organization's events, newest first. Indexes: events_by_organization, events_by_number, events_by_call.
+ * The organization's events, newest first. Indexes: events_by_organization, events_by_number, events_by_call,
+ * events_unrouted, and deliveries_by_event for what became of them.
  */
 export async function listEvents(
   db: Kysely<Database>,
@@ -69,6 +77,23 @@ export async function listEvents(
     query = query.where('phone_number', '=', filter.phoneNumber)
   }
   if (filter.callSid !== undefined) query = query.where('call_sid', '=', filter.callSid)
+  if (filter.isRouted !== undefined) {
+    // A literal, so that the partial index is known to hold all of them.
+    query = query.where('delivery_count', filter.isRouted ? '>' : '=', sql.lit(0))
+  }
+  const { destinationId, state } = filter
+  if (destinationId !== undefined || state !== undefined) {
+    query = query.where(({ exists, selectFrom }) => {
+      let owed = selectFrom('deliveries')
+        .select('deliveries.id')
+        .whereRef('deliveries.event_id', '=', 'events.id')
+        .whereRef('deliveries.created_at', '>=', 'events.received_at')
+        .where('deliveries.organization_id', '=', organizationId)
+      if (destinationId !== undefined) owed = owed.where('destination_id', '=', destinationId)
+      if (state !== undefined) owed = owed.where('state', '=', state)
+      return exists(owed)
+    })
+  }
   const rows = await query
     .orderBy('received_at', 'desc')
     .orderBy('id', 'desc')

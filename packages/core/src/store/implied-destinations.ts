@@ -37,6 +37,8 @@ const KINDS = {
 >
 
 export const DESTINATION_DEFAULTS = {
+  filter: null,
+  skipStale: false,
   timeoutMs: 10_000,
   retry: DEFAULT_RETRY,
   rateLimitPerSecond: null,

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import type { AcceptedEvent } from '../event.ts'
+import { statusSubject } from '../ids.ts'
 import { callRowsOf } from './call-rows.ts'
 import { isMissingPartition } from './database.ts'
 import { ensurePartitions } from './partitions.ts'
@@ -12,6 +13,9 @@ export type JournalEntry = {
   readonly deliveries: readonly OwedDelivery[]
 }
 
+/** `stale`: new, but a later status of the same message, call or recording was accepted before. */
+export type JournalResult = 'new' | 'stale' | 'duplicate'
+
 /**
  * One statement for the whole batch. The dedupe keys decide which events are new; events and deliveries follow for
  * those only. Deliveries do nothing on conflict: an attempt of theirs may have been recorded first, when this entry
@@ -23,14 +27,28 @@ with fresh as (
   select * from unnest($1::text[], $2::timestamptz[])
   on conflict (event_id) do nothing
   returning event_id
+), ranked as (
+  select row.event_id, row.subject, row.rank,
+         row.rank < greatest(known.rank, max(row.rank) over (partition by row.subject order by row.position
+                                         rows between unbounded preceding and 1 preceding)) as is_stale
+    from unnest($30::text[], $31::text[], $32::smallint[]) with ordinality as row (event_id, subject, rank, position)
+    join fresh on fresh.event_id = row.event_id
+    left join status_ranks known on known.subject = row.subject
+), new_ranks as (
+  insert into status_ranks (subject, rank, updated_at)
+  select subject, max(rank), now() from ranked group by subject order by subject
+  on conflict (subject) do update set rank = excluded.rank, updated_at = excluded.updated_at
+    where status_ranks.rank < excluded.rank
 ), new_events as (
   insert into events (id, received_at, organization_id, provider, type, phone_number, peer_number, call_sid,
-                      assistant_id, content_type, payload, delivery_count)
-  select row.* from unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                      assistant_id, content_type, payload, delivery_count, is_stale)
+  select row.*, coalesce(ranked.is_stale, false)
+    from unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                        $8::text[], $9::bigint[], $10::text[], $11::bytea[], $12::int[])
            as row (id, received_at, organization_id, provider, type, phone_number, peer_number, call_sid,
                    assistant_id, content_type, payload, delivery_count)
     join fresh on fresh.event_id = row.id
+    left join ranked on ranked.event_id = row.id
   on conflict do nothing
 ), new_deliveries as (
   insert into deliveries (id, event_id, created_at, event_received_at, destination_id, organization_id, event_type,
@@ -56,9 +74,22 @@ with fresh as (
     started_at = coalesce(calls.started_at, excluded.started_at),
     ended_at = coalesce(calls.ended_at, excluded.ended_at)
 )
-select event_id from fresh`
+select fresh.event_id, coalesce(ranked.is_stale, false) as is_stale from fresh
+  left join ranked on ranked.event_id = fresh.event_id`
 
-function parametersOf(entries: readonly JournalEntry[]): unknown[] {
+/** In the order of arrival: the second of two statuses in one batch may be the stale one. */
+function statusesOf(entries: readonly JournalEntry[]) {
+  return entries.flatMap(({ event: { id, organizationId, provider, order } }) =>
+    order === null
+      ? []
+      : [{ id, subject: statusSubject(organizationId, provider, order.subject), rank: order.rank }],
+  )
+}
+
+function parametersOf(
+  entries: readonly JournalEntry[],
+  statuses: ReturnType<typeof statusesOf>,
+): unknown[] {
   const events = entries.map(({ event }) => event)
   const owed = entries.flatMap(({ event, deliveries }) =>
     deliveries.map((delivery) => ({ event, ...delivery })),
@@ -95,29 +126,41 @@ function parametersOf(entries: readonly JournalEntry[]): unknown[] {
     calls.map((call) => call.durationSeconds),
     calls.map((call) => call.startedAt),
     calls.map((call) => call.endedAt),
+    statuses.map(({ id }) => id),
+    statuses.map(({ subject }) => subject),
+    statuses.map(({ rank }) => rank),
   ]
 }
 
 /**
- * Makes the entries durable with one commit. For each, in order: true when it is new, false when this event was
- * journaled before. Entries of one batch may repeat an event: the first counts. Running it again changes nothing.
+ * Makes the entries durable with one commit. For each, in order, what became of it. Entries of one batch may repeat an event: the first counts. Running it again changes nothing.
  */
 export async function writeJournal(
   pool: pg.Pool,
   entries: readonly JournalEntry[],
-): Promise<boolean[]> {
+): Promise<JournalResult[]> {
   // Reversed: a Map keeps the last of equal keys.
   const firsts = new Map(entries.toReversed().map((entry) => [entry.event.id, entry]))
   // Sorted, so that two ingresses never wait for each other's keys in opposite order.
   const unique = [...firsts.values()].sort((a, b) => (a.event.id < b.event.id ? -1 : 1))
-  const statement = { name: 'journal', text: INSERT, values: parametersOf(unique) }
-  const run = () => pool.query<{ event_id: string }>(statement)
+  const statement = {
+    name: 'journal',
+    text: INSERT,
+    values: parametersOf(unique, statusesOf([...firsts.values()].reverse())),
+  }
+  const run = () => pool.query<{ event_id: string; is_stale: boolean }>(statement)
   const { rows } = await run().catch(async (error: unknown) => {
     // No worker ran for a week, or a clock is off: make the day and go on.
     if (!isMissingPartition(error)) throw error
     for (const { event } of unique) await ensurePartitions(pool, event.receivedAtMs)
     return run()
   })
-  const fresh = new Set(rows.map((row) => row.event_id))
-  return entries.map(({ event }) => fresh.delete(event.id))
+  const fresh = new Map(rows.map((row) => [row.event_id, row.is_stale]))
+  return entries.map(({ event }) => {
+    const isStale = fresh.get(event.id)
+    // The first of equal entries counts; the others are duplicates of it.
+    fresh.delete(event.id)
+    if (isStale === undefined) return 'duplicate'
+    return isStale ? 'stale' : 'new'
+  })
 }

@@ -1,41 +1,70 @@
+import type { Selectable } from 'kysely'
 import { randomId } from '../ids.ts'
+import type { Database } from './database.ts'
 import type { Queryable, Transaction } from './transaction.ts'
 
-export type OrganizationRecord = { readonly id: string; readonly name: string }
+export type OrganizationSettings = {
+  readonly name: string
+  /** URL changes at a provider wait until another key approves. */
+  readonly needsChangeApproval: boolean
+  /** Hears what concerns the organization as a whole, a destination that was disabled for one. */
+  readonly operationsDestinationId: string | null
+}
+
+export type OrganizationRecord = OrganizationSettings & { readonly id: string }
+
+const COLUMNS = ['id', 'name', 'webhook_change_approval', 'operations_destination_id'] as const
+
+function toRecord(
+  row: Pick<Selectable<Database['organizations']>, (typeof COLUMNS)[number]>,
+): OrganizationRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    needsChangeApproval: row.webhook_change_approval,
+    operationsDestinationId: row.operations_destination_id,
+  }
+}
 
 export async function createOrganization(
   tx: Transaction,
   name: string,
 ): Promise<OrganizationRecord> {
-  return await tx
+  const row = await tx
     .insertInto('organizations')
     .values({ id: randomId('org_'), name, created_at: new Date() })
-    .returning(['id', 'name'])
+    .returning(COLUMNS)
     .executeTakeFirstOrThrow()
+  return toRecord(row)
 }
 
 export async function findOrganization(
   db: Queryable,
   id: string,
 ): Promise<OrganizationRecord | undefined> {
-  return await db
+  const row = await db
     .selectFrom('organizations')
-    .select(['id', 'name'])
+    .select(COLUMNS)
     .where('id', '=', id)
     .where('deleted_at', 'is', null)
     .executeTakeFirst()
+  return row && toRecord(row)
 }
 
-export async function renameOrganization(
+export async function updateOrganization(
   tx: Transaction,
   id: string,
-  name: string,
-): Promise<OrganizationRecord | undefined> {
-  return await tx
+  settings: OrganizationSettings,
+): Promise<OrganizationRecord> {
+  const row = await tx
     .updateTable('organizations')
-    .set({ name })
+    .set({
+      name: settings.name,
+      webhook_change_approval: settings.needsChangeApproval,
+      operations_destination_id: settings.operationsDestinationId,
+    })
     .where('id', '=', id)
-    .where('deleted_at', 'is', null)
-    .returning(['id', 'name'])
-    .executeTakeFirst()
+    .returning(COLUMNS)
+    .executeTakeFirstOrThrow()
+  return toRecord(row)
 }

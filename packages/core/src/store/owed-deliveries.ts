@@ -76,6 +76,9 @@ export async function findEvents(
         peerNumber: row.peer_number,
         callSid: row.call_sid,
         assistantId: row.assistant_id,
+        // Ranked when it was journaled; here it is history.
+        order: null,
+        isStale: row.is_stale,
         contentType: row.content_type,
         payload: row.payload,
       },

@@ -107,27 +107,6 @@ export async function dropOldPartitions(
   return dropped
 }
 
-const DEDUPE_BATCH = 10_000
-
-/** Forgets the dedupe keys of dropped events, in batches small enough to hold no lock for long. */
-export async function dropOldDedupeKeys(
-  pool: pg.Pool,
-  nowMs: number,
-  retentionDays: number,
-): Promise<number> {
-  const before = new Date(nowMs - retentionDays * DAY_MS)
-  let total = 0
-  for (;;) {
-    const { rowCount } = await pool.query(
-      `delete from dedupe_keys where event_id in
-         (select event_id from dedupe_keys where received_at < $1 limit ${DEDUPE_BATCH})`,
-      [before],
-    )
-    total += rowCount ?? 0
-    if ((rowCount ?? 0) < DEDUPE_BATCH) return total
-  }
-}
-
 /** Milliseconds since the epoch, by the clock that all processes share. */
 export async function findDatabaseTimeMs(pool: pg.Pool): Promise<number> {
   const { rows } = await pool.query<{ now: Date }>('select now() as now')

@@ -1,0 +1,28 @@
+import type pg from 'pg'
+
+/** What is removed row by row: its key, and the time that says how old it is. */
+const TABLES = {
+  dedupe_keys: { key: 'event_id', time: 'received_at' },
+  status_ranks: { key: 'subject', time: 'updated_at' },
+  quarantine: { key: 'id', time: 'expires_at' },
+} as const
+
+const BATCH = 10_000
+
+/** Removes the rows from before `beforeMs`, in batches small enough to hold no lock for long. Returns how many went. */
+export async function dropOldRows(
+  pool: pg.Pool,
+  table: keyof typeof TABLES,
+  beforeMs: number,
+): Promise<number> {
+  const { key, time } = TABLES[table]
+  let total = 0
+  for (;;) {
+    const { rowCount } = await pool.query(
+      `delete from ${table} where ${key} in (select ${key} from ${table} where ${time} < $1 limit ${BATCH})`,
+      [new Date(beforeMs)],
+    )
+    total += rowCount ?? 0
+    if ((rowCount ?? 0) < BATCH) return total
+  }
+}

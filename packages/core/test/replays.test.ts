@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { deliveryId } from '../src/ids.ts'
+import { writeDeliveryLog } from '../src/store/delivery-log.ts'
+import { findDelivery, listDeliveries } from '../src/store/delivery-queries.ts'
+import { findEvent, listEvents } from '../src/store/event-queries.ts'
+import { writeJournal } from '../src/store/journal.ts'
+import {
+  cancelDelivery,
+  inReplayTransaction,
+  insertEventReplay,
+  insertReplay,
+} from '../src/store/replays.ts'
+import { createTestDatabase, type TestDatabase } from './test-database.ts'
+import { createEntry, createRecord, DESTINATION, ORGANIZATION } from './test-rows.ts'
+
+let database: TestDatabase
+const DAY_MS = 86_400_000
+
+beforeAll(async () => {
+  database = await createTestDatabase('migrated')
+})
+afterAll(() => database.drop())
+
+async function storeEvent(deliveries: 'owed' | 'unrouted') {
+  const entry = createEntry()
+  const stored = deliveries === 'owed' ? entry : { ...entry, deliveries: [] }
+  await writeJournal(database.pool, [stored])
+  const event = await findEvent(database.db, ORGANIZATION, entry.event.id)
+  if (event === undefined) throw new Error('the event was not stored')
+  return { entry, event }
+}
+
+const unrouted = async () => {
+  const rows = await listEvents(database.db, ORGANIZATION, { isRouted: false }, { limit: 100 })
+  return rows.map(({ id }) => id)
+}
+
+const replay = (event: Awaited<ReturnType<typeof storeEvent>>['event'], ...ids: string[]) => {
+  const nowMs = Date.now()
+  return inReplayTransaction(database, nowMs, (tx) => insertEventReplay(tx, event, ids, nowMs))
+}
+
+describe('a replay of a delivery', () => {
+  it('is a new pending delivery of the same event that names the one it repeats', async () => {
+    const { entry, event } = await storeEvent('owed')
+    await writeDeliveryLog(database.pool, [createRecord(entry)], () => undefined)
+    const [owed] = entry.deliveries
+    const original = await findDelivery(database.db, ORGANIZATION, owed?.deliveryId ?? '')
+    if (original === undefined) throw new Error('no delivery')
+    const nowMs = Date.now()
+    const made = await inReplayTransaction(database, nowMs, (tx) =>
+      insertReplay(tx, event, original, nowMs),
+    )
+    expect(await findDelivery(database.db, ORGANIZATION, made.deliveryId)).toEqual({
+      ...original,
+      ...{ id: made.deliveryId, createdAtMs: nowMs, state: 'pending', attempts: 0 },
+      ...{ dueAtMs: nowMs, updatedAtMs: nowMs, replayOf: original.id },
+    })
+  })
+
+  it('makes the partitions of a day that no worker has made', async () => {
+    const { entry, event } = await storeEvent('owed')
+    const nowMs = Date.now() + 90 * DAY_MS
+    const [owed] = entry.deliveries
+    const original = { id: owed?.deliveryId ?? '', destinationId: DESTINATION }
+    const made = await inReplayTransaction(database, nowMs, (tx) =>
+      insertReplay(tx, event, original, nowMs),
+    )
+    expect(made.createdAtMs).toBe(nowMs)
+  })
+})
+
+describe('a replay of an event', () => {
+  it('gives a destination its first delivery under the id that it would have had, then others', async () => {
+    const { event } = await storeEvent('unrouted')
+    expect(await unrouted()).toContain(event.id)
+    const [first] = await replay(event, 'dst_a')
+    expect(first?.deliveryId).toBe(deliveryId(event.id, 'dst_a'))
+    expect(await unrouted()).not.toContain(event.id)
+    const [again, other] = await replay(event, 'dst_a', 'dst_b')
+    expect(again?.deliveryId).not.toBe(first?.deliveryId)
+    expect(other?.deliveryId).toBe(deliveryId(event.id, 'dst_b'))
+    const rows = await listDeliveries(
+      database.db,
+      ORGANIZATION,
+      { eventId: event.id },
+      { limit: 9 },
+    )
+    const links = rows.map(({ id, replayOf }) => [id, replayOf])
+    expect(new Map(links as [string, string][])).toEqual(
+      new Map([
+        [first?.deliveryId, null],
+        [again?.deliveryId, first?.deliveryId],
+        [other?.deliveryId, null],
+      ]),
+    )
+    expect((await findEvent(database.db, ORGANIZATION, event.id))?.deliveryCount).toBe(2)
+  })
+
+  it('ten times at once makes one first delivery and nine that repeat it', async () => {
+    const { event } = await storeEvent('unrouted')
+    const made = (
+      await Promise.all(Array.from({ length: 10 }, () => replay(event, 'dst_a')))
+    ).flat()
+    expect(new Set(made.map((one) => one.deliveryId)).size).toBe(10)
+    const rows = await listDeliveries(
+      database.db,
+      ORGANIZATION,
+      { eventId: event.id },
+      { limit: 99 },
+    )
+    expect(rows.filter(({ replayOf }) => replayOf === null)).toHaveLength(1)
+    expect((await findEvent(database.db, ORGANIZATION, event.id))?.deliveryCount).toBe(1)
+  })
+})
+
+describe('a delivery that is cancelled', () => {
+  it('stays so, whatever a worker that was at it brings later', async () => {
+    const { entry } = await storeEvent('owed')
+    const record = createRecord(entry, { state: 'pending', attempts: 1 })
+    const delivery = { id: record.deliveryId, createdAtMs: record.createdAtMs }
+    const cancel = (organizationId: string) =>
+      cancelDelivery(database.db, organizationId, delivery, 'Why')
+    expect(await cancel('org_other')).toBe(false)
+    expect(await cancel(ORGANIZATION)).toBe(true)
+    expect(await cancel(ORGANIZATION)).toBe(false)
+    await writeDeliveryLog(database.pool, [record], () => undefined)
+    const stored = await findDelivery(database.db, ORGANIZATION, record.deliveryId)
+    expect(stored).toMatchObject({ state: 'cancelled', reason: 'Why' })
+  })
+})

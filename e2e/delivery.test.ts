@@ -243,7 +243,7 @@ test('a forged webhook is answered 403 and delivered to nobody', async () => {
   expect(requestsTo(line).map((one) => jsonOf(one).data.body)).toEqual(['genuine'])
 })
 
-test('a genuine message for a number that the tenant does not own is kept and delivered to nobody', async () => {
+test('a genuine message for a number that the tenant does not own is held back and delivered to nobody', async () => {
   const foreign = '+12025550199'
   const other = await createTenant(product)
   const line = await other.addLine({ path: '/foreign' })
@@ -251,17 +251,14 @@ test('a genuine message for a number that the tenant does not own is kept and de
     const messageSid = newMessageSid()
     const answer = await sendSms(product, tenant, to, { messageSid })
     expect(answer.status).toBe(200)
-    const event = await tenant.api.call<{ deliveries: unknown[] }>(
-      'GET',
-      `/api/v1/events/${tenant.eventIdOf(messageSid)}`,
-    )
-    expect(event).toMatchObject({ type: 'sms_received', phone_number: to, deliveries: [] })
-    const seenByOther = await other.api.send(
-      'GET',
-      `/api/v1/events/${tenant.eventIdOf(messageSid)}`,
-    )
-    expect(seenByOther.status).toBe(404)
+    const path = `/api/v1/events/${tenant.eventIdOf(messageSid)}`
+    for (const { api } of [tenant, other]) expect((await api.send('GET', path)).status).toBe(404)
   }
+  const held = (owner: typeof tenant) =>
+    owner.api.call<{ items: { reason: string }[] }>('GET', '/api/v1/quarantine')
+  const { items } = await held(tenant)
+  expect(items.map(({ reason }) => reason)).toEqual(['unknown_number', 'unknown_number'])
+  expect(await held(other)).toMatchObject({ items: [] })
   expect(requestsTo(line)).toEqual([])
 })
 

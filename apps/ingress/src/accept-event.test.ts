@@ -1,12 +1,13 @@
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { createGroupCommit, type GroupCommit } from '@switchhook/core/group-commit'
+import { bareContent } from '@switchhook/core/providers/content-of'
 import {
   createSnapshot,
   type DestinationRow,
   type PhoneNumber,
 } from '@switchhook/core/routing/snapshot'
-import type { JournalEntry } from '@switchhook/core/store/journal'
+import type { JournalEntry, JournalResult } from '@switchhook/core/store/journal'
 import type { StoreHealth } from '@switchhook/core/store-health'
 import { describe, expect, it } from 'vitest'
 import { type AcceptDeps, acceptEvent } from './accept-event.ts'
@@ -21,18 +22,25 @@ const event: AcceptedEvent = {
   peerNumber: '+14155550101',
   callSid: null,
   assistantId: null,
+  order: null,
+  isStale: false,
   contentType: 'application/x-www-form-urlencoded',
   payload: Buffer.alloc(20_000, 'x'),
 }
 
+const content = bareContent(event)
+
 const destination: DestinationRow = {
   id: 'dst_1',
   organizationId: 'org_1',
+  name: 'Sample',
   url: 'https://example.com',
   format: 'burki',
   eventTypes: ['*'],
   assistantId: null,
   phoneNumber: null,
+  filter: null,
+  skipStale: false,
   fallbackEmail: null,
   successRule: '2xx',
   timeoutMs: 10_000,
@@ -82,8 +90,8 @@ function createRig(postgres: Behaviour, redis: Behaviour) {
     phoneNumbers: [ownNumber],
     destinations: [destination],
   })
-  const journal: GroupCommit<JournalEntry, boolean> = createGroupCommit({
-    write: () => behave(postgres, [true], [false]),
+  const journal: GroupCommit<JournalEntry, JournalResult> = createGroupCommit({
+    write: () => behave<JournalResult[]>(postgres, ['new'], ['duplicate']),
     maxBatchItems: 10,
     maxWaitingItems: 10,
   })
@@ -109,21 +117,21 @@ function createRig(postgres: Behaviour, redis: Behaviour) {
 describe('acceptEvent', () => {
   it('with both stores up: journals, enqueues a job without the large payload, accepts', async () => {
     const { deps, added } = createRig('works', 'works')
-    const result = await acceptEvent(deps, event)
+    const result = await acceptEvent(deps, event, content)
     expect(result.kind).toBe('accepted')
     expect(added.map(({ event: { payload } }) => payload)).toEqual([null])
   })
 
   it('with Redis gone: accepts, since Postgres has it, and remembers that Redis is away', async () => {
     const { deps, added } = createRig('works', 'fails')
-    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+    expect((await acceptEvent(deps, event, content)).kind).toBe('accepted')
     expect(added).toEqual([])
     expect(deps.redis.failures).toHaveLength(1)
   })
 
   it('with Postgres gone: takes it into Redis, the job carries the whole event', async () => {
     const { deps, added } = createRig('fails', 'works')
-    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+    expect((await acceptEvent(deps, event, content)).kind).toBe('accepted')
     expect(added.map(({ event: { payload } }) => payload?.length)).toEqual([20_000])
     expect(deps.postgres.failures).toHaveLength(1)
   })
@@ -135,7 +143,7 @@ describe('acceptEvent', () => {
     ] as const) {
       const startedAtMs = performance.now()
       const { deps } = createRig(postgres, redis)
-      expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+      expect((await acceptEvent(deps, event, content)).kind).toBe('accepted')
       expect(performance.now() - startedAtMs).toBeLessThan(1_500)
     }
   })
@@ -143,7 +151,7 @@ describe('acceptEvent', () => {
   it('with both frozen: says unavailable within 1.5 s', async () => {
     const startedAtMs = performance.now()
     const { deps } = createRig('hangs', 'hangs')
-    expect((await acceptEvent(deps, event)).kind).toBe('unavailable')
+    expect((await acceptEvent(deps, event, content)).kind).toBe('unavailable')
     expect(performance.now() - startedAtMs).toBeLessThan(1_500)
   })
 
@@ -151,17 +159,17 @@ describe('acceptEvent', () => {
     const { deps } = createRig('works', 'fails')
     deps.postgres.reportFailure(new Error('a moment ago'))
     deps.redis.reportFailure(new Error('a moment ago'))
-    expect((await acceptEvent(deps, event)).kind).toBe('accepted')
+    expect((await acceptEvent(deps, event, content)).kind).toBe('accepted')
   })
 
   it('does not enqueue a duplicate, and names the same deliveries', async () => {
-    const first = await acceptEvent(createRig('works', 'works').deps, event)
+    const first = await acceptEvent(createRig('works', 'works').deps, event, content)
     for (const [postgres, redis] of [
       ['knows it', 'works'],
       ['fails', 'knows it'],
     ] as const) {
       const { deps, added } = createRig(postgres, redis)
-      expect(await acceptEvent(deps, event)).toEqual({ ...first, kind: 'duplicate' })
+      expect(await acceptEvent(deps, event, content)).toEqual({ ...first, kind: 'duplicate' })
       expect(added).toEqual([])
     }
   })
@@ -173,22 +181,22 @@ describe('acceptEvent', () => {
       spoolHoldsItems: () => true,
       spool: { ...deps.spool, hasSeen: async () => true },
     }
-    expect((await acceptEvent(seen, event)).kind).toBe('duplicate')
+    expect((await acceptEvent(seen, event, content)).kind).toBe('duplicate')
     expect(added).toEqual([])
   })
 
-  it('owes an event for a number that the tenant does not own to nobody', async () => {
+  it('tells the job of a stale status that it is one', async () => {
     const { deps, added } = createRig('works', 'works')
-    const foreign = { ...event, phoneNumber: '+14155550999' }
-    expect(await acceptEvent(deps, foreign)).toEqual({ kind: 'accepted', deliveryIds: [] })
-    expect(added).toEqual([])
+    const journal = { push: async () => 'stale' as const, idle: async () => undefined }
+    expect((await acceptEvent({ ...deps, journal }, event, content)).kind).toBe('accepted')
+    expect(added.map(({ event: { isStale } }) => isStale)).toEqual([true])
   })
 
   it('does not blame Postgres for a row that it refuses', async () => {
     const { deps } = createRig('works', 'works')
     const refused = Object.assign(new Error('invalid byte sequence'), { code: '22021' })
     const journal = { push: () => Promise.reject(refused), idle: async () => undefined }
-    expect((await acceptEvent({ ...deps, journal }, event)).kind).toBe('accepted')
+    expect((await acceptEvent({ ...deps, journal }, event, content)).kind).toBe('accepted')
     expect(deps.postgres.failures).toEqual([])
   })
 })

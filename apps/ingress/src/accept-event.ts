@@ -1,21 +1,22 @@
 import { withDeadline } from '@switchhook/core/deadline'
 import { createDeliveryJob } from '@switchhook/core/delivery/delivery-job'
-import type { AcceptedEvent, Destination } from '@switchhook/core/event'
+import type { AcceptedEvent } from '@switchhook/core/event'
 import type { GroupCommit } from '@switchhook/core/group-commit'
 import { OverfullError } from '@switchhook/core/group-commit'
 import { deliveryId } from '@switchhook/core/ids'
+import type { EventContent } from '@switchhook/core/providers/provider'
 import type { Queues } from '@switchhook/core/queue'
 import { route } from '@switchhook/core/routing/route'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
 import type { Spool } from '@switchhook/core/spool'
 import { isDataError } from '@switchhook/core/store/database'
-import type { JournalEntry } from '@switchhook/core/store/journal'
+import type { JournalEntry, JournalResult } from '@switchhook/core/store/journal'
 import type { StoreHealth } from '@switchhook/core/store-health'
 
 /** What accepting needs, and no more. */
 export type AcceptDeps = {
   readonly snapshot: Snapshot
-  readonly journal: GroupCommit<JournalEntry, boolean>
+  readonly journal: GroupCommit<JournalEntry, JournalResult>
   readonly queues: Pick<Queues, 'addDelivery'>
   readonly spool: Pick<Spool, 'takeEvent' | 'hasSeen'>
   readonly postgres: StoreHealth
@@ -34,7 +35,7 @@ const SPOOL_TIMEOUT_MS = 400
 const ENQUEUE_TIMEOUT_MS = 350
 const TOTAL_TIMEOUT_MS = 1_300
 
-type Durable = 'new' | 'duplicate' | undefined
+type Durable = JournalResult | undefined
 
 /** How much of a step's own time is left within the whole. */
 type Remaining = (stepMs: number) => number
@@ -52,9 +53,7 @@ async function tryJournal(
       if (await seen.catch(() => false)) return 'duplicate'
     }
     const pushed = deps.journal.push(entry)
-    return (await withDeadline(pushed, remaining(JOURNAL_TIMEOUT_MS), 'journal'))
-      ? 'new'
-      : 'duplicate'
+    return await withDeadline(pushed, remaining(JOURNAL_TIMEOUT_MS), 'journal')
   } catch (error) {
     if (!isDataError(error) && !(error instanceof OverfullError)) deps.postgres.reportFailure(error)
     return undefined
@@ -99,20 +98,16 @@ async function enqueue(
   }
 }
 
-/** A genuine webhook for a number that the tenant does not own is kept, and owed to nobody (contract, Fine print 14). */
-function findDestinations(snapshot: Snapshot, event: AcceptedEvent): readonly Destination[] {
-  const { organizationId, phoneNumber } = event
-  const isForeign =
-    phoneNumber !== null && snapshot.findPhoneNumber(organizationId, phoneNumber) === undefined
-  return isForeign ? [] : route(snapshot, event, event.type)
-}
-
 /**
  * Makes a verified event durable and owed to its destinations: in Postgres and Redis, or in the one that answers.
  * `unavailable` only when both were tried and neither took it. Never throws; answers in about a second at worst.
  */
-export async function acceptEvent(deps: AcceptDeps, event: AcceptedEvent): Promise<AcceptResult> {
-  const deliveries = findDestinations(deps.snapshot, event).map(({ id }) => ({
+export async function acceptEvent(
+  deps: AcceptDeps,
+  event: AcceptedEvent,
+  content: EventContent,
+): Promise<AcceptResult> {
+  const deliveries = route(deps.snapshot, event, content).map(({ id }) => ({
     deliveryId: deliveryId(event.id, id),
     destinationId: id,
   }))
@@ -128,7 +123,8 @@ export async function acceptEvent(deps: AcceptDeps, event: AcceptedEvent): Promi
     const durable = await attempt(deps, entry, remaining)
     if (durable === undefined) continue
     if (durable === 'duplicate') return { kind: 'duplicate', deliveryIds }
-    await enqueue(deps, entry, attempt === trySpool ? 'all' : 'small', remaining)
+    const known = durable === 'stale' ? { event: { ...event, isStale: true }, deliveries } : entry
+    await enqueue(deps, known, attempt === trySpool ? 'all' : 'small', remaining)
     return { kind: 'accepted', deliveryIds }
   }
   return { kind: 'unavailable' }

@@ -1,73 +1,86 @@
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { eventId } from '@switchhook/core/ids'
-import {
-  type Answer,
-  type EventContent,
-  MalformedPayloadError,
-  type VerifyFailure,
-  type Webhook,
+import type {
+  Answer,
+  EventContent,
+  OpenedWebhook,
+  VerifyFailure,
+  WebhookProvider,
 } from '@switchhook/core/providers/provider'
-import {
-  claimedAccountSid,
-  findSignatureFault,
-  isForm,
-  paramsOf,
-  readParams,
-  twilio,
-  verifyTwilio,
-} from '@switchhook/core/providers/twilio'
 import type { ProviderAccount, Snapshot } from '@switchhook/core/routing/snapshot'
 import type { AcceptResult } from './accept-event.ts'
+import type { FindCallOwner } from './find-call-owner.ts'
+import type { Quarantine } from './quarantine.ts'
+import { ownNumberOf, type SentWebhook, verifyWebhook } from './verify-webhook.ts'
 
 export type AcceptWebhookDeps = {
   readonly snapshot: Snapshot
   readonly isReady: () => boolean
   readonly nowMs: () => number
-  readonly accept: (event: AcceptedEvent) => Promise<AcceptResult>
+  readonly accept: (event: AcceptedEvent, content: EventContent) => Promise<AcceptResult>
+  readonly findCallOwner: FindCallOwner
+  readonly quarantine: Pick<Quarantine, 'hold' | 'holdAuthentic'>
+  /** False once a sender has failed too often: then nothing is kept of it. */
+  readonly mayFail: (clientIp: string | null) => boolean
 }
-
-export type ForgedReason = VerifyFailure | 'unknown_account'
 
 export type WebhookResult =
   | {
       readonly kind: 'accepted' | 'duplicate'
-      readonly event: AcceptedEvent
+      readonly events: readonly AcceptedEvent[]
       readonly answer: Answer
     }
-  | { readonly kind: 'forged'; readonly reason: ForgedReason }
+  /** Authentic, for a number nobody owns: kept, delivered to nobody. */
+  | { readonly kind: 'quarantined'; readonly organizationId: string; readonly answer: Answer }
+  | { readonly kind: 'forged'; readonly reason: VerifyFailure; readonly detail: string }
+  | { readonly kind: 'failing_too_often'; readonly reason: VerifyFailure }
   | { readonly kind: 'malformed'; readonly detail: string }
   | { readonly kind: 'too_many_parameters' }
-  | { readonly kind: 'unsupported_media_type' }
+  | { readonly kind: 'method_not_allowed' }
+  | { readonly kind: 'unsupported_media_type'; readonly mediaTypes: readonly string[] }
   | { readonly kind: 'unavailable' }
 
 /** The one place where a result becomes an HTTP status. A 5xx means: send it again. */
 export const STATUS = {
   accepted: 200,
   duplicate: 200,
+  quarantined: 200,
   forged: 403,
+  failing_too_often: 429,
   malformed: 400,
   too_many_parameters: 413,
+  method_not_allowed: 405,
   unsupported_media_type: 415,
   unavailable: 503,
 } as const satisfies Record<WebhookResult['kind'], number>
 
-/** What a person can do about a webhook that was not believed. */
-export const FORGED_DETAIL = {
-  missing_signature: 'The X-Twilio-Signature header is missing: this did not come from Twilio.',
-  malformed_signature: 'The X-Twilio-Signature header is not a base64 HMAC-SHA1.',
-  wrong_signature:
-    'The signature does not match: check the auth token of the provider account, and that PUBLIC_BASE_URL is the URL that Twilio calls.',
-  unknown_account: 'No provider account is registered for this AccountSid.',
-} as const satisfies Record<ForgedReason, string>
-
 /** Twilio sends a few dozen; sorting a hundred thousand would block everybody else. */
 const MAX_PARAMETERS = 1_000
 const MAX_COLUMN_CHARACTERS = 256
+const FORM = 'application/x-www-form-urlencoded'
 
-function countParameters(body: Buffer): number {
+function mediaTypeOf(webhook: SentWebhook): string {
+  return (webhook.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+}
+
+function hasTooManyParameters(payload: Buffer): boolean {
   let count = 1
-  for (let at = body.indexOf('&'); at !== -1; at = body.indexOf('&', at + 1)) count += 1
-  return count
+  for (let at = payload.indexOf('&'); at !== -1; at = payload.indexOf('&', at + 1)) count += 1
+  return count > MAX_PARAMETERS
+}
+
+/** What is wrong with a request before anybody asks who sent it. */
+function findFormFault(provider: WebhookProvider, webhook: SentWebhook): WebhookResult | undefined {
+  const isGet = webhook.method === 'GET'
+  const mediaType = mediaTypeOf(webhook)
+  const misfit = provider.findMisfit?.(webhook)
+  if (misfit === 'method') return { kind: 'method_not_allowed' }
+  if (misfit === 'media_type' || (!isGet && !provider.mediaTypes.includes(mediaType))) {
+    return { kind: 'unsupported_media_type', mediaTypes: provider.mediaTypes }
+  }
+  const parameters = isGet ? Buffer.from(webhook.url) : webhook.body
+  const isForm = isGet || mediaType === FORM
+  return isForm && hasTooManyParameters(parameters) ? { kind: 'too_many_parameters' } : undefined
 }
 
 /** For the columns that people search by. Postgres text takes no NUL, an index no megabyte; the payload keeps the bytes. */
@@ -75,79 +88,110 @@ function toColumn(text: string | null): string | null {
   return text?.replaceAll('\0', '').toWellFormed().slice(0, MAX_COLUMN_CHARACTERS) || null
 }
 
-/** Of the tenants whose token verifies, the one that owns the number; else the first: the event is kept, unrouted. */
-function chooseTenant(
-  snapshot: Snapshot,
-  accounts: readonly ProviderAccount[],
-  phoneNumber: string | null,
-): ProviderAccount | undefined {
-  const owner = accounts.find(
-    ({ organizationId }) =>
-      phoneNumber !== null && snapshot.findPhoneNumber(organizationId, phoneNumber) !== undefined,
-  )
-  return owner ?? accounts[0]
-}
-
-function createEvent(
-  deps: AcceptWebhookDeps,
+/** Whose event it is: its number's, or where it names none (a recording), its call's. */
+async function findOwner(
+  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'findCallOwner'>,
   organizationId: string,
   content: EventContent,
-  webhook: Webhook,
-): AcceptedEvent {
+): Promise<{ readonly phoneNumber: string | null; readonly assistantId: number | null }> {
+  const phoneNumber = ownNumberOf(content)
+  const { callSid } = content
+  if (phoneNumber === null && callSid !== null) {
+    const owner = await deps.findCallOwner(organizationId, callSid)
+    if (owner !== undefined) return owner
+  }
   const number =
-    content.phoneNumber === null
-      ? undefined
-      : deps.snapshot.findPhoneNumber(organizationId, content.phoneNumber)
+    phoneNumber === null ? undefined : deps.snapshot.findPhoneNumber(organizationId, phoneNumber)
   return {
-    id: eventId(organizationId, 'twilio', content.dedupeKey),
-    organizationId,
-    provider: 'twilio',
-    type: content.type,
-    receivedAtMs: deps.nowMs(),
-    phoneNumber: toColumn(content.phoneNumber),
-    peerNumber: toColumn(content.peerNumber),
-    callSid: toColumn(content.callSid),
+    phoneNumber: phoneNumber ?? content.phoneNumber,
     assistantId: number?.assistantId ?? null,
-    contentType: webhook.headers['content-type'] ?? '',
-    payload: webhook.body,
   }
 }
 
-/** Verifies one request from Twilio and makes it durable. Knows nothing of Express; never throws for what a request holds. */
-export async function acceptTwilioWebhook(
+export type Accepted = {
+  /** The worst of all: `unavailable` when one of them was not stored. */
+  readonly kind: 'accepted' | 'duplicate' | 'unavailable'
+  readonly events: readonly AcceptedEvent[]
+  readonly deliveryIds: readonly string[]
+}
+
+/** Makes every event of a verified webhook durable. Sent again after `unavailable`, those that were stored are duplicates. */
+export async function acceptContents(
+  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'findCallOwner' | 'accept'>,
+  account: Pick<ProviderAccount, 'organizationId' | 'provider'>,
+  contents: readonly EventContent[],
+  { payload, contentType }: Pick<OpenedWebhook, 'payload' | 'contentType'>,
+  receivedAtMs: number,
+): Promise<Accepted> {
+  const { organizationId, provider } = account
+  const results = await Promise.all(
+    contents.map(async (content) => {
+      const owner = await findOwner(deps, organizationId, content)
+      const event: AcceptedEvent = {
+        id: eventId(organizationId, provider, content.dedupeKey),
+        ...{ organizationId, provider, receivedAtMs, contentType, payload },
+        type: content.type,
+        phoneNumber: toColumn(owner.phoneNumber),
+        peerNumber: toColumn(content.peerNumber),
+        callSid: toColumn(content.callSid),
+        assistantId: owner.assistantId,
+        order: content.order,
+        isStale: false,
+      }
+      return { event, result: await deps.accept(event, content) }
+    }),
+  )
+  const kinds = new Set(results.map(({ result }) => result.kind))
+  const worst = (['unavailable', 'accepted', 'duplicate'] as const).find((kind) => kinds.has(kind))
+  return {
+    kind: worst ?? 'unavailable',
+    events: results.map(({ event }) => event),
+    deliveryIds: results.flatMap(({ result }) =>
+      result.kind === 'unavailable' ? [] : result.deliveryIds,
+    ),
+  }
+}
+
+/** Verifies one request of a provider and makes it durable. Knows nothing of Express; never throws for what a request holds. */
+export async function acceptWebhook(
   deps: AcceptWebhookDeps,
-  webhook: Webhook,
+  provider: WebhookProvider,
+  webhook: SentWebhook,
+  /** The request target, a path token replaced. */
+  target: string,
 ): Promise<WebhookResult> {
   if (!deps.isReady()) return { kind: 'unavailable' }
-  if (!isForm(webhook.headers['content-type'])) return { kind: 'unsupported_media_type' }
-  if (countParameters(webhook.body) > MAX_PARAMETERS) return { kind: 'too_many_parameters' }
+  const formFault = findFormFault(provider, webhook)
+  if (formFault !== undefined) return formFault
 
-  const headerFault = findSignatureFault(webhook)
-  if (headerFault !== undefined) return { kind: 'forged', reason: headerFault }
-  const params = paramsOf(webhook)
-  const claimed = deps.snapshot.findAccounts('twilio', claimedAccountSid(params))
-  let failure: ForgedReason = 'unknown_account'
-  const verified = claimed.filter((account) => {
-    const verification = verifyTwilio(webhook, params, account.verifyKeys)
-    if (!verification.ok) failure = verification.reason
-    return verification.ok
-  })
-
-  let content: EventContent
-  try {
-    content = readParams(params, webhook.body)
-  } catch (error) {
-    if (verified.length === 0) return { kind: 'forged', reason: failure }
-    if (error instanceof MalformedPayloadError) return { kind: 'malformed', detail: error.message }
-    throw error
+  const nowMs = deps.nowMs()
+  const opened = provider.open(webhook)
+  const result = verifyWebhook(deps.snapshot, provider, webhook, opened, nowMs)
+  switch (result.kind) {
+    case 'unreadable':
+      return { kind: 'unavailable' }
+    case 'malformed':
+      return result
+    case 'forged': {
+      const { reason, detail, candidates } = result
+      if (!deps.mayFail(webhook.clientIp)) return { kind: 'failing_too_often', reason }
+      const held = { provider, webhook, opened, target, receivedAtMs: nowMs, reason, detail }
+      await deps.quarantine.hold(held, candidates)
+      return { kind: 'forged', reason, detail }
+    }
+    case 'foreign': {
+      const { reason, detail, account } = result
+      const held = { provider, webhook, opened, target, receivedAtMs: nowMs, reason, detail }
+      if (!(await deps.quarantine.holdAuthentic(held, account))) return { kind: 'unavailable' }
+      const answer = provider.answer(opened.contents()[0]?.type ?? 'unknown')
+      return { kind: 'quarantined', organizationId: account.organizationId, answer }
+    }
+    case 'verified': {
+      const { account, contents } = result
+      const accepted = await acceptContents(deps, account, contents, opened, nowMs)
+      if (accepted.kind === 'unavailable') return { kind: 'unavailable' }
+      const answer = provider.answer(contents[0]?.type ?? 'unknown')
+      return { kind: accepted.kind, events: accepted.events, answer }
+    }
   }
-  if (verified.length === 0 && claimed.some(({ isUnreadable }) => isUnreadable === true)) {
-    return { kind: 'unavailable' }
-  }
-  const tenant = chooseTenant(deps.snapshot, verified, content.phoneNumber)
-  if (tenant === undefined) return { kind: 'forged', reason: failure }
-
-  const event = createEvent(deps, tenant.organizationId, content, webhook)
-  const { kind } = await deps.accept(event)
-  return kind === 'unavailable' ? { kind } : { kind, event, answer: twilio.answer(event.type) }
 }

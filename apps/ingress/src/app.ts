@@ -7,6 +7,8 @@ import { guardHeaders } from './header-guard.ts'
 export type AppDeps = {
   /** The routers that this ingress serves (INGRESS_SERVES), in order. */
   readonly routers: readonly Router[]
+  /** CIDRs whose X-Forwarded-For is believed. */
+  readonly trustedProxies: readonly string[]
   /** While the process drains, clients are told not to reuse their connection. */
   readonly isDraining: () => boolean
   readonly log: Logger
@@ -39,6 +41,7 @@ export function createApp(deps: AppDeps): Express {
   app.set('etag', false)
   app.set('query parser', 'simple')
   app.enable('case sensitive routing')
+  app.set('trust proxy', [...deps.trustedProxies])
 
   app.use((_request: Request, response: Response, next: NextFunction) => {
     if (deps.isDraining()) response.set('connection', 'close')

@@ -16,7 +16,11 @@ export const schema = z.object({
   OPS_PORT: environment.port(9464),
   ADMIN_API_KEY: z.string().min(1).optional(),
   API_RATE_LIMIT_PER_SECOND: z.coerce.number().int().min(1).default(100),
-  TRUSTED_PROXIES: environment.list,
+  TRUSTED_PROXIES: environment.cidrs,
+  TWILIO_API_BASE_URL: z.url({ protocol: /^https?$/ }).optional(),
+  TELNYX_API_BASE_URL: z.url({ protocol: /^https?$/ }).optional(),
+  QUARANTINE_TTL_HOURS: z.coerce.number().int().min(1).max(720).default(72),
+  FAILED_WEBHOOKS_PER_MINUTE: z.coerce.number().int().min(1).default(6_000),
   DRAIN_DELAY_MS: environment.milliseconds(1_000),
 })
 

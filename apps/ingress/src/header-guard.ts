@@ -3,7 +3,10 @@ import type { NextFunction, Request, Response } from 'express'
 const MAX_HEADERS = 100
 
 /** Two of them, and it depends on who reads which one is meant. */
-const ONLY_ONCE = new Set(['host', 'authorization', 'content-type', 'x-twilio-signature'])
+const ONLY_ONCE = new Set([
+  ...['host', 'authorization', 'content-type', 'x-api-key', 'x-twilio-signature'],
+  ...['telnyx-signature-ed25519', 'telnyx-timestamp', 'x-transmitsms-signature'],
+])
 
 /**
  * Refuses what Node would let through in a shape nobody signed: floods of headers, and repeated ones that decide what

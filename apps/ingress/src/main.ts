@@ -1,17 +1,14 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createEgressRules } from '@switchhook/core/egress-rules'
-import { randomText } from '@switchhook/core/ids'
 import { createLogger } from '@switchhook/core/log'
 import { createMetrics, createRegistry } from '@switchhook/core/metrics'
 import { startOperationsServer } from '@switchhook/core/operations-server'
-import { acceptEvent } from './accept-event.ts'
-import { createApiRouter } from './api/api-router.ts'
+import { startKeyUses } from './api/key-uses.ts'
 import { createApp } from './app.ts'
 import { loadConfig } from './config.ts'
 import { closeServer, listen } from './http-server.ts'
+import { createRouters } from './routers.ts'
 import { openStores } from './stores.ts'
-import { createWebhookRouter } from './webhook-router.ts'
 
 const config = loadConfig(process.env)
 const log = createLogger('ingress', config.LOG_LEVEL)
@@ -32,30 +29,12 @@ const operations = resources.adopt(
   (server) => server.stop(),
 )
 
-const { snapshot, refresh, accept: acceptDeps } = stores
-const isReady = () => refresh.isLoaded()
-const accept = (event: Parameters<typeof acceptEvent>[1]) => acceptEvent(acceptDeps, event)
-const { PUBLIC_BASE_URL: publicBaseUrl } = config
-const webhooks = createWebhookRouter({
-  ...{ snapshot, isReady, accept, publicBaseUrl, metrics, log },
-  nowMs: Date.now,
-})
-const api = createApiRouter({
-  ...{ snapshot, isReady, accept, publicBaseUrl, log },
-  database: stores.apiDatabase,
-  ring: config.ENCRYPTION_KEYS,
-  egress: createEgressRules({
-    allowedCidrs: config.DESTINATION_ALLOWED_CIDRS,
-    allowHttp: config.DESTINATION_ALLOW_HTTP,
-  }),
-  // Unset, nobody can create organizations here.
-  adminApiKey: config.ADMIN_API_KEY ?? randomText(32),
-  rateLimitPerSecond: config.API_RATE_LIMIT_PER_SECOND,
-  configChanged: stores.configChanged,
-})
-const serves = new Set(config.INGRESS_SERVES)
+const keyUses = resources.adopt(startKeyUses({ database: stores.apiDatabase, log }), (counting) =>
+  counting.stop(),
+)
 const app = createApp({
-  routers: [...(serves.has('webhooks') ? [webhooks] : []), ...(serves.has('api') ? [api] : [])],
+  routers: createRouters({ config, stores, metrics, keyUses, log }),
+  trustedProxies: config.TRUSTED_PROXIES,
   isDraining: () => isDraining,
   log,
 })

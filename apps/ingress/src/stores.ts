@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { createGroupCommit } from '@switchhook/core/group-commit'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
@@ -9,7 +10,7 @@ import { announceConfigChange, startSnapshotRefresh } from '@switchhook/core/sna
 import { createSpool } from '@switchhook/core/spool'
 import { findConfigChanges } from '@switchhook/core/store/config-changes'
 import { isDataError, openDatabase } from '@switchhook/core/store/database'
-import { type JournalEntry, writeJournal } from '@switchhook/core/store/journal'
+import { type JournalEntry, type JournalResult, writeJournal } from '@switchhook/core/store/journal'
 import { createStoreHealth } from '@switchhook/core/store-health'
 import type { AcceptDeps } from './accept-event.ts'
 import type { IngressConfig } from './config.ts'
@@ -21,6 +22,8 @@ const MAX_JOURNAL_BATCH = 200
 const MAX_WAITING_EVENTS = 10_000
 const PROBE = { probeTimeoutMs: 400, probeEveryMs: 250 }
 const SPOOL_POLL_EVERY_MS = 500
+
+export type Stores = ReturnType<typeof openStores>
 
 /** Opens everything the ingress keeps between requests. Nothing here waits for a store to be up. */
 export function openStores(config: IngressConfig, metrics: Metrics, log: Logger) {
@@ -74,7 +77,7 @@ export function openStores(config: IngressConfig, metrics: Metrics, log: Logger)
   metrics.storeDegraded.set({ store: 'postgres' }, 0)
   metrics.storeDegraded.set({ store: 'redis' }, 0)
 
-  const journal = createGroupCommit<JournalEntry, boolean>({
+  const journal = createGroupCommit<JournalEntry, JournalResult>({
     write: (entries) => writeJournal(journalDatabase.pool, entries),
     maxBatchItems: MAX_JOURNAL_BATCH,
     maxWaitingItems: MAX_WAITING_EVENTS,
@@ -109,6 +112,12 @@ export function openStores(config: IngressConfig, metrics: Metrics, log: Logger)
 
   return {
     accept,
+    spool,
+    /** Best effort: what stays out of Redis, the requeuer finds. */
+    async enqueueDelivery(job: DeliveryJob) {
+      await queues.addDelivery(job).catch((error: unknown) => redis.reportFailure(error))
+    },
+    dropDelivery: (id: string, destinationId: string) => queues.removeDelivery(id, destinationId),
     snapshot,
     refresh,
     apiDatabase,

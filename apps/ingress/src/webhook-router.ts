@@ -1,10 +1,12 @@
+import { hash } from 'node:crypto'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
-import { type NextFunction, type Request, type Response, Router, raw } from 'express'
+import type { WebhookProvider } from '@switchhook/core/providers/provider'
+import { WEBHOOK_PROVIDERS } from '@switchhook/core/providers/registry'
+import { type Request, type Response, Router, raw } from 'express'
 import {
   type AcceptWebhookDeps,
-  acceptTwilioWebhook,
-  FORGED_DETAIL,
+  acceptWebhook,
   STATUS,
   type WebhookResult,
 } from './accept-webhook.ts'
@@ -16,83 +18,159 @@ export type WebhookRouterDeps = AcceptWebhookDeps & {
   readonly log: Logger
 }
 
-const TWILIO_PATHS = ['/twilio-sms-webhook', '/webhooks/sms/twilio']
 const EMPTY = Buffer.alloc(0)
+const RETRY_AFTER_SECONDS = { unavailable: '1', failing_too_often: '60' }
 
-function send(response: Response, result: WebhookResult): void {
-  response.status(STATUS[result.kind])
+function detailOf(result: Exclude<WebhookResult, { answer: unknown }>): string {
   switch (result.kind) {
-    case 'accepted':
-    case 'duplicate': {
-      const { status, contentType, body } = result.answer
-      response.status(status)
-      if (contentType !== null) response.set('content-type', contentType)
-      response.end(body)
-      return
-    }
     case 'forged':
-      response.json({ detail: FORGED_DETAIL[result.reason] })
-      return
     case 'malformed':
-      response.json({ detail: result.detail })
-      return
+      return result.detail
+    case 'failing_too_often':
+      return 'Too many webhooks of this sender failed verification.'
     case 'too_many_parameters':
-      response.json({ detail: 'More parameters than any provider sends.' })
-      return
+      return 'More parameters than any provider sends.'
+    case 'method_not_allowed':
+      return 'Method Not Allowed'
     case 'unsupported_media_type':
-      response.json({ detail: 'Twilio posts application/x-www-form-urlencoded.' })
-      return
+      return `The content type must be ${result.mediaTypes.join(' or ')}.`
     case 'unavailable':
-      response.set('retry-after', '1')
-      response.json({ detail: 'Not stored, please send it again.' })
+      return 'Not stored, please send it again.'
   }
 }
 
-/** One line per webhook, with every id that a person may search for; no number, no body. */
-function logResult(log: Logger, result: WebhookResult, durationMs: number): void {
-  const fields = { provider: 'twilio', outcome: result.kind, duration_ms: Math.round(durationMs) }
-  if (result.kind === 'accepted' || result.kind === 'duplicate') {
-    const { id, organizationId, type } = result.event
-    log.info(
-      { ...fields, event_id: id, organization_id: organizationId, type },
-      `webhook.${result.kind}`,
-    )
-  } else if (result.kind === 'unavailable') log.error(fields, 'webhook.unavailable')
-  else
-    log.info('reason' in result ? { ...fields, reason: result.reason } : fields, 'webhook.refused')
+function send(response: Response, result: WebhookResult): void {
+  if ('answer' in result) {
+    const { status, contentType, body } = result.answer
+    response.status(status)
+    if (contentType !== null) response.set('content-type', contentType)
+    response.end(body)
+    return
+  }
+  if (result.kind === 'unavailable' || result.kind === 'failing_too_often') {
+    response.set('retry-after', RETRY_AFTER_SECONDS[result.kind])
+  }
+  if (result.kind === 'method_not_allowed') response.set('allow', 'POST')
+  response.status(STATUS[result.kind]).json({ detail: detailOf(result) })
 }
 
-/** The routes that providers call: raw bytes in, a verified event made durable, the provider's own kind of answer out. */
+/** One line per webhook, with every id that a person may search for; no number, no body, no token. */
+function logResult(
+  log: Logger,
+  provider: WebhookProvider,
+  result: WebhookResult,
+  durationMs: number,
+): void {
+  const fields = {
+    ...{ provider: provider.name, outcome: result.kind },
+    duration_ms: Math.round(durationMs),
+  }
+  switch (result.kind) {
+    case 'accepted':
+    case 'duplicate':
+      for (const { id, organizationId, type } of result.events) {
+        const ids = { event_id: id, organization_id: organizationId, type }
+        log.info({ ...fields, ...ids }, `webhook.${result.kind}`)
+      }
+      return
+    case 'quarantined':
+      log.info({ ...fields, organization_id: result.organizationId }, 'webhook.quarantined')
+      return
+    case 'unavailable':
+      log.error(fields, 'webhook.unavailable')
+      return
+    default: {
+      const reason = 'reason' in result ? { reason: result.reason } : {}
+      log.info({ ...fields, ...reason }, 'webhook.refused')
+    }
+  }
+}
+
+/** The routes that providers call: raw bytes in, verified events made durable, the provider's own kind of answer out. */
 export function createWebhookRouter(deps: WebhookRouterDeps): Router {
-  const { metrics, log } = deps
+  const { metrics, log, snapshot } = deps
   const router = Router({ caseSensitive: true })
 
-  async function handleTwilio(request: Request, response: Response): Promise<void> {
+  async function handle(
+    provider: WebhookProvider,
+    request: Request,
+    response: Response,
+  ): Promise<void> {
     const startedAtMs = performance.now()
-    const result = await acceptTwilioWebhook(deps, {
+    const token = request.params.token
+    const account =
+      typeof token === 'string'
+        ? snapshot.findAccountByToken(hash('sha256', token, 'hex'))
+        : undefined
+    const clientIp = request.ip ?? null
+    if (token !== undefined && account?.provider !== provider.name) {
+      refuseToken(provider, clientIp, response)
+      return
+    }
+    const { originalUrl } = request
+    const target = typeof token === 'string' ? originalUrl.replace(token, '{token}') : originalUrl
+    const webhook = {
       method: request.method,
-      // As Twilio was told to call it; never from Host, which the sender chooses.
-      url: deps.publicBaseUrl + request.originalUrl,
+      // As the provider was told to call it; never from Host, which the sender chooses.
+      url: deps.publicBaseUrl + originalUrl,
       headers: request.headers,
       body: Buffer.isBuffer(request.body) ? request.body : EMPTY,
-    })
+      ...{ clientIp, account, checkBasic: true },
+    }
+    const result = await acceptWebhook(deps, provider, webhook, target)
     send(response, result)
     const durationMs = performance.now() - startedAtMs
-    metrics.webhooksReceived.inc({ provider: 'twilio', outcome: result.kind })
-    metrics.acceptDuration.observe({ provider: 'twilio' }, durationMs / 1000)
-    if (result.kind === 'forged') {
-      metrics.verifyFailures.inc({ provider: 'twilio', reason: result.reason })
+    metrics.webhooksReceived.inc({ provider: provider.name, outcome: result.kind })
+    metrics.acceptDuration.observe({ provider: provider.name }, durationMs / 1000)
+    if (result.kind === 'forged' || result.kind === 'failing_too_often') {
+      metrics.verifyFailures.inc({ provider: provider.name, reason: result.reason })
     }
-    logResult(log, result, durationMs)
+    logResult(log, provider, result, durationMs)
+  }
+
+  /** Guessing is bounded, and tells nothing: every wrong token is answered alike. */
+  function refuseToken(
+    provider: WebhookProvider,
+    clientIp: string | null,
+    response: Response,
+  ): void {
+    if (!deps.isReady()) {
+      send(response, { kind: 'unavailable' })
+      return
+    }
+    const fields = { provider: provider.name, outcome: 'unknown_token' } as const
+    metrics.webhooksReceived.inc(fields)
+    metrics.verifyFailures.inc({ provider: provider.name, reason: 'unknown_token' })
+    log.info(fields, 'webhook.refused')
+    if (deps.mayFail(clientIp)) response.status(404).json({ detail: 'Not Found' })
+    else send(response, { kind: 'failing_too_often', reason: 'unknown_account' })
   }
 
   // inflate: false answers 415 to a compressed body: a provider signs what it sent, and a bomb is never unpacked.
   const readBody = raw({ type: () => true, limit: MAX_BODY_BYTES, inflate: false })
-  const refuseMethod = (_request: Request, response: Response, _next: NextFunction): void => {
-    response.status(405).set('allow', 'POST').json({ detail: 'Method Not Allowed' })
-  }
-  for (const path of TWILIO_PATHS) {
-    router.route(path).post(readBody, handleTwilio).all(refuseMethod)
+
+  for (const provider of WEBHOOK_PROVIDERS) {
+    const paths = new Set([...provider.routes.map(({ path }) => path), ...provider.probes])
+    for (const path of paths) {
+      const methods = provider.routes.filter((one) => one.path === path).map((one) => one.method)
+      const isProbed = provider.probes.includes(path)
+      const route = router.route(path.replace('{token}', ':token'))
+      const takes = (request: Request, response: Response) => handle(provider, request, response)
+      // Express would run a GET handler for HEAD: a webhook it is not.
+      if (isProbed) route.head((_request: Request, response: Response) => void response.end())
+      if (isProbed) route.get((_request: Request, response: Response) => void response.end())
+      // Twilio's signed GET is not advertised: whoever asks by GET what is allowed did not sign it.
+      const taken = methods.includes('post') ? ['post'] : methods
+      const allowed = isProbed ? [...taken, 'get', 'head'] : taken
+      const refuseMethod = (_request: Request, response: Response): void => {
+        response.status(405).set('allow', allowed.join(', ').toUpperCase())
+        response.json({ detail: 'Method Not Allowed' })
+      }
+      if (!isProbed) route.head(refuseMethod)
+      if (methods.includes('post')) route.post(readBody, takes)
+      if (methods.includes('get')) route.get(takes)
+      route.all(refuseMethod)
+    }
   }
   return router
 }

@@ -1,58 +1,12 @@
-import type { AcceptedEvent } from '@switchhook/core/event'
-import { deliveryId, randomId } from '@switchhook/core/ids'
-import { writeJournal } from '@switchhook/core/store/journal'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Route } from '../src/api/define-route.ts'
+import { kudosityDialect } from '../src/api/dialects.ts'
 import { routes } from '../src/api/routes.ts'
+import { addEverything, fill, type Ids, UNKNOWN } from './access-ids.ts'
 import { ADMIN_KEY, type ApiTestApp, startApiTestApp, type Tenant } from './api-test-app.ts'
 
 const UNAUTHENTICATED = {
   detail: 'Authentication required. Provide a valid API key or login session.',
-}
-
-type Ids = {
-  readonly apiKey: string
-  readonly account: string
-  readonly assistant: string
-  readonly number: string
-  readonly destination: string
-  readonly event: string
-  readonly delivery: string
-  readonly call: string
-  readonly callSid: string
-}
-
-/** What nobody has, in the form of what somebody has. */
-const UNKNOWN: Ids = {
-  apiKey: 'a'.repeat(12),
-  account: `pac_${'a'.repeat(26)}`,
-  assistant: '999999',
-  number: '999999',
-  destination: `dst_${'a'.repeat(26)}`,
-  event: `evt_${'a'.repeat(26)}`,
-  delivery: `dlv_${'a'.repeat(26)}`,
-  call: '999999',
-  callSid: 'CA-unknown',
-}
-
-/** Which id stands in a route's path; a route that is not here fails the test. */
-const NAMED: readonly (readonly [prefix: string, name: keyof Ids])[] = [
-  ['/api/v1/api-keys/', 'apiKey'],
-  ['/api/v1/provider-accounts/', 'account'],
-  ['/api/v1/assistants/', 'assistant'],
-  ['/api/v1/phone-numbers/', 'number'],
-  ['/api/v1/destinations/', 'destination'],
-  ['/api/v1/events/', 'event'],
-  ['/api/v1/deliveries/', 'delivery'],
-  ['/api/v1/calls/sid/', 'callSid'],
-  ['/api/v1/calls/', 'call'],
-]
-
-function fill({ path }: Route, ids: Ids): { path: string; id: string } {
-  const named = NAMED.find(([prefix]) => path.startsWith(prefix))
-  if (named === undefined) throw new Error(`say in NAMED which id is in ${path}`)
-  const id = ids[named[1]]
-  return { path: path.replace(/\{\w+\}/, id), id }
 }
 
 let app: ApiTestApp
@@ -60,51 +14,11 @@ let tenant: Tenant
 let other: Tenant
 let theirs: Ids
 
-async function addEverything(owner: Tenant): Promise<Ids> {
-  const { id: apiKey } = await owner.create('/api/v1/api-keys', {})
-  const { id: account } = await owner.create('/api/v1/provider-accounts', {
-    provider: 'twilio',
-    account_sid: `AC${'1'.repeat(32)}`,
-    auth_token: 'x',
-  })
-  const { id: assistant } = await owner.create('/api/v1/assistants', { name: 'Theirs' })
-  const { id: number } = await owner.create('/api/v1/phone-numbers', {
-    phone_number: '+61400000001',
-    provider: 'twilio',
-  })
-  const { id: destination } = await owner.create('/api/v1/destinations', {
-    url: 'https://example.com/',
-  })
-  const event: AcceptedEvent = {
-    id: randomId('evt_'),
-    organizationId: owner.id,
-    provider: 'twilio',
-    type: 'call_started',
-    receivedAtMs: Date.now(),
-    phoneNumber: '+61400000001',
-    peerNumber: null,
-    callSid: 'CA-theirs',
-    assistantId: null,
-    contentType: 'application/json',
-    payload: Buffer.from('{}'),
-  }
-  const delivery = deliveryId(event.id, destination)
-  const { db, pool } = app.deps.database
-  await writeJournal(pool, [
-    { event, deliveries: [{ deliveryId: delivery, destinationId: destination }] },
-  ])
-  const call = await db.selectFrom('calls').select('id').executeTakeFirstOrThrow()
-  return {
-    ...{ apiKey, account, destination, delivery, event: event.id, callSid: 'CA-theirs' },
-    ...{ assistant: String(assistant), number: String(number), call: String(call.id) },
-  }
-}
-
 beforeAll(async () => {
   app = await startApiTestApp()
   tenant = await app.createTenant()
   other = await app.createTenant()
-  theirs = await addEverything(other)
+  theirs = await addEverything(app, other)
 })
 afterAll(() => app.close())
 
@@ -116,7 +30,8 @@ const routesOfOne = tenantRoutes.filter(({ path }) => path.includes('{'))
 describe('what belongs to another organization', () => {
   it.each(titled(routesOfOne))('$title answers as for what nobody has', async ({ route }) => {
     const method = route.method.toUpperCase()
-    const body = route.body === undefined ? undefined : {}
+    const [example = {}] = [route.body?.meta()?.examples ?? []].flat()
+    const body = route.body === undefined ? undefined : example
     const foreign = fill(route, theirs)
     const unknown = fill(route, UNKNOWN)
     const forForeign = await tenant.call(method, foreign.path, body)
@@ -130,7 +45,9 @@ describe('what belongs to another organization', () => {
   it('is still there, unchanged, after all of that', async () => {
     for (const route of routesOfOne.filter(({ method }) => method === 'get')) {
       const answer = await other.call('GET', fill(route, theirs).path)
-      expect(answer.status, title(route)).toBe(200)
+      // Its provider is not there to be asked; that it is the organization's own was found before.
+      const isAtProvider = route.path.endsWith('/{phone_number}/webhooks')
+      expect(answer.status, title(route)).toBe(isAtProvider ? 500 : 200)
     }
   })
 
@@ -139,7 +56,8 @@ describe('what belongs to another organization', () => {
   )('$title shows nothing of it', async ({ route }) => {
     const answer = await tenant.call('GET', route.path)
     expect(answer.status).toBe(200)
-    for (const id of [other.id, theirs.apiKey, theirs.account, theirs.destination, theirs.event]) {
+    const { apiKey, account, destination, event, quarantined, webhook } = theirs
+    for (const id of [other.id, apiKey, account, destination, event, quarantined, webhook]) {
       expect(answer.text).not.toContain(id)
     }
   })
@@ -181,7 +99,7 @@ describe('scopes', () => {
       })
       const isCovered = covered[scope] >= covered[route.access]
       expect(answer.status === 403, `${scope}: ${answer.status} ${answer.text}`).toBe(!isCovered)
-      if (!isCovered) expect(answer.body.detail).toContain(route.access)
+      if (!isCovered) expect(answer.body.detail ?? answer.body.error).toContain(route.access)
     }
   })
 })
@@ -190,6 +108,10 @@ describe('authentication', () => {
   it.each(titled(routes))('$title is closed without a key', async ({ route }) => {
     const answer = await app.send(route.method.toUpperCase(), route.path)
     expect(answer.status).toBe(401)
+    if (route.dialect === kudosityDialect) {
+      expect(answer.body).toEqual({ error: expect.any(String) })
+      return
+    }
     expect(answer.body).toEqual(UNAUTHENTICATED)
     expect(answer.headers.get('www-authenticate')).toBe('Bearer')
   })

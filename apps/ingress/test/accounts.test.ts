@@ -31,7 +31,7 @@ describe('organizations', () => {
   it('can be renamed, and a PATCH of nothing changes nothing', async () => {
     tenant = await app.createTenant('Before')
     const renamed = await tenant.call('PATCH', '/api/v1/organization', { name: 'After' })
-    expect(renamed.body).toEqual({ id: tenant.id, name: 'After' })
+    expect(renamed.body).toMatchObject({ id: tenant.id, name: 'After' })
     expect((await tenant.call('PATCH', '/api/v1/organization', {})).body).toEqual(renamed.body)
     expect((await tenant.call('GET', '/api/v1/organization')).body).toEqual(renamed.body)
   })
@@ -85,7 +85,7 @@ describe('API keys', () => {
   })
 })
 
-describe('provider accounts', () => {
+describe('Twilio accounts', () => {
   beforeAll(async () => {
     tenant = await app.createTenant()
   })
@@ -100,10 +100,17 @@ describe('provider accounts', () => {
       id: expect.stringMatching(/^pac_[a-z2-7]{26}$/),
       provider: 'twilio',
       account_sid: SID,
+      public_key: null,
+      allowed_cidrs: [],
       has_secondary_auth_token: false,
+      has_api_key: false,
+      has_api_secret: false,
+      has_basic: false,
       webhook_urls: [
         'https://hooks.example.com/twilio-sms-webhook',
         'https://hooks.example.com/webhooks/sms/twilio',
+        'https://hooks.example.com/twilio-voice-webhook',
+        'https://hooks.example.com/recording-status',
       ],
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
     })

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { createEgressRules } from '@switchhook/core/egress-rules'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { silentLogger } from '@switchhook/core/log'
+import { createMetrics, createRegistry } from '@switchhook/core/metrics'
 import { createSnapshot } from '@switchhook/core/routing/snapshot'
 import { parseKeyRing } from '@switchhook/core/secrets'
 import { findConfigChanges } from '@switchhook/core/store/config-changes'
@@ -14,6 +16,8 @@ import type { ApiDeps } from '../src/api/api-deps.ts'
 import { createApiRouter } from '../src/api/api-router.ts'
 import { createApp } from '../src/app.ts'
 import { closeServer, listen } from '../src/http-server.ts'
+import { createProviderControl } from '../src/provider-control/provider-control.ts'
+import { createQuarantineActions } from '../src/release.ts'
 
 export const ADMIN_KEY = 'the-admin-key-of-this-test'
 
@@ -51,6 +55,9 @@ export type ApiTestApp = {
   readonly deps: ApiDeps
   /** What was handed to `accept`. */
   readonly accepted: AcceptedEvent[]
+  /** Deliveries that were handed to the workers, and those that were taken away from them. */
+  readonly enqueued: DeliveryJob[]
+  readonly dropped: string[]
   send(method: string, path: string, options?: SendOptions): Promise<Answer>
   /** A new organization and its first key, made through the API. */
   createTenant(name?: string): Promise<Tenant>
@@ -58,6 +65,10 @@ export type ApiTestApp = {
   createKey(tenant: Tenant, scopes: readonly string[]): Promise<string>
   close(): Promise<void>
 }
+
+/** Kudosity's drop-in has a header of its own. */
+const keyHeader = (path: string, key: string): Record<string, string> =>
+  path.startsWith('/v2/') ? { 'x-api-key': key } : { authorization: `Bearer ${key}` }
 
 /** The management API on loopback over a database of its own. `accept` takes every event and owes it to nobody. */
 export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise<ApiTestApp> {
@@ -69,7 +80,10 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
   await migrate(database)
   const ring = parseKeyRing(`k1:${randomBytes(32).toString('base64')}`)
   const snapshot = createSnapshot()
+  const metrics = createMetrics(createRegistry())
   const accepted: AcceptedEvent[] = []
+  const enqueued: DeliveryJob[] = []
+  const dropped: string[] = []
 
   let refreshed: Promise<void> = Promise.resolve()
   async function refresh(): Promise<void> {
@@ -82,6 +96,7 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
     publicBaseUrl: 'https://hooks.example.com',
     rateLimitPerSecond: 100_000,
     isReady: () => true,
+    noteKeyUse: () => undefined,
     configChanged() {
       refreshed = refreshed.then(refresh)
       return refreshed
@@ -90,11 +105,32 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
       accepted.push(event)
       return { kind: 'accepted', deliveryIds: [] }
     },
+    quarantine: {
+      reverify: (organizationId, id) => actions().reverify(organizationId, id),
+      release: (organizationId, id) => actions().release(organizationId, id),
+    },
+    providerControl: createProviderControl({
+      // Nobody listens there; tests of the providers' APIs bring stand-ins of their own.
+      ...{ twilioApiBaseUrl: 'http://127.0.0.1:9', telnyxApiBaseUrl: 'http://127.0.0.1:9/v2' },
+      ...{ publicBaseUrl: 'https://hooks.example.com', metrics, log: silentLogger },
+    }),
+    async enqueueDelivery(job) {
+      enqueued.push(job)
+    },
+    async dropDelivery(deliveryId) {
+      dropped.push(deliveryId)
+    },
     ...overrides,
   }
+  const actions = () =>
+    createQuarantineActions({
+      ...{ snapshot, database, publicBaseUrl: deps.publicBaseUrl, accept: deps.accept },
+      findCallOwner: async () => undefined,
+    })
   const app = createApp({
     routers: [createApiRouter(deps)],
     isDraining: () => false,
+    trustedProxies: [],
     log: deps.log,
   })
   const server = await listen(app, '127.0.0.1', 0)
@@ -106,7 +142,7 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
     const response = await fetch(baseUrl + path, {
       method,
       headers: {
-        ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+        ...(key === undefined ? {} : keyHeader(path, key)),
         ...(sent === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
@@ -124,7 +160,8 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
   }
 
   return {
-    ...{ baseUrl, databaseUrl: isolated.url, deps, accepted, send },
+    ...{ baseUrl, databaseUrl: isolated.url, deps, send },
+    ...{ accepted, enqueued, dropped },
     async createTenant(name = 'A tenant') {
       const answer = await send('POST', '/api/v1/organizations', { key: ADMIN_KEY, body: { name } })
       if (answer.status !== 201) throw new Error(`no tenant: ${answer.status} ${answer.text}`)

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { expectBurki } from './burki-schemas.ts'
 import { type ReadSideApp, startReadSideApp, type Tenant } from './read-side-app.ts'
 import { store } from './stored-rows.ts'
 
@@ -46,10 +47,7 @@ describe('GET /api/v1/calls/{call_id}/webhook-logs', () => {
     const callId = await callIdOf(tenant, 'CA-1')
     const { status, body } = await logsOf(tenant, callId)
     expect(status).toBe(200)
-    expect(body.map((row: object) => Object.keys(row).sort())).toEqual([
-      FIELDS.toSorted(),
-      FIELDS.toSorted(),
-    ])
+    for (const row of body) expectBurki('WebhookLogResponse', row)
     expect(body[0]).toEqual({
       id: expect.any(Number),
       call_id: callId,
@@ -78,6 +76,15 @@ describe('GET /api/v1/calls/{call_id}/webhook-logs', () => {
       error_message: null,
       retry_count: 1,
     })
+  })
+
+  it("has the call's assistant also on what came before it was known", async () => {
+    const event = { callSid: 'CA-late', type: 'call_started' } as const
+    await store(app, tenant, { event })
+    await store(app, tenant, { event: { ...event, assistantId: tenant.assistantId } })
+    const { body } = await logsOf(tenant, await callIdOf(tenant, 'CA-late'))
+    expect(body).toHaveLength(2)
+    for (const row of body) expectBurki('WebhookLogResponse', row)
   })
 
   it('filters by webhook_type; an unknown one has no rows, an empty one filters nothing', async () => {
@@ -190,6 +197,7 @@ describe('GET /api/v1/calls/sid/{call_sid}', () => {
     await publish('call_ended', { duration: 41.6, status: 'completed' })
     const { status, body } = await app.get(tenant, `/api/v1/calls/sid/${call_sid}`)
     expect(status).toBe(200)
+    expectBurki('CallResponse', body)
     expect(body).toEqual({
       id: expect.any(Number),
       call_sid,
@@ -210,6 +218,18 @@ describe('GET /api/v1/calls/sid/{call_sid}', () => {
       telephony_cost: null,
       cost_currency: null,
     })
+  })
+
+  it('leaves empty what nobody told, and null only the assistant that there is not', async () => {
+    const call_sid = 'CA-bare'
+    await app.post(tenant, '/api/v1/events', { type: 'transcript', data: {}, call_sid })
+    const { body } = await app.get(tenant, `/api/v1/calls/sid/${call_sid}`)
+    expect(body).toMatchObject({
+      to_phone_number: '',
+      customer_phone_number: '',
+      assistant_id: null,
+    })
+    expectBurki('CallResponse', { ...body, assistant_id: 1 })
   })
 
   it('answers 404 for an absent call, a malformed sid and another organization', async () => {

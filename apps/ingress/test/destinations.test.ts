@@ -32,6 +32,7 @@ describe('destinations', () => {
       assistant_id: null,
       phone_number: null,
       filter: null,
+      skip_stale: false,
       fallback_email: null,
       success_rule: '2xx',
       timeout_ms: 10_000,

@@ -1,5 +1,6 @@
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { deliveryId } from '@switchhook/core/ids'
+import type { EventContent } from '@switchhook/core/providers/provider'
 import { route } from '@switchhook/core/routing/route'
 import { writeJournal } from '@switchhook/core/store/journal'
 import type { AcceptResult } from '../src/api/api-deps.ts'
@@ -20,7 +21,13 @@ export type Tenant = {
   addDestination(assistantId?: number): Promise<string>
 }
 
-type Accepting = { isAvailable: boolean; events: AcceptedEvent[] }
+type Accepting = {
+  isAvailable: boolean
+  /** Those that were taken. */
+  events: AcceptedEvent[]
+  /** The last one that came, taken or not. */
+  offered: AcceptedEvent | undefined
+}
 
 async function createTenant(app: ApiTestApp, phoneNumber: string): Promise<Tenant> {
   const owner = await app.createTenant()
@@ -44,24 +51,26 @@ async function createTenant(app: ApiTestApp, phoneNumber: string): Promise<Tenan
 
 /** The management API of api-test-app.ts, but an accepted event is routed and journaled; nothing delivers it. */
 export async function startReadSideApp() {
-  const accepting: Accepting = { isAvailable: true, events: [] }
+  const accepting: Accepting = { isAvailable: true, events: [], offered: undefined }
   const app = await startApiTestApp({ accept })
   const { database, snapshot } = app.deps
 
-  async function accept(event: AcceptedEvent): Promise<AcceptResult> {
+  async function accept(event: AcceptedEvent, content: EventContent): Promise<AcceptResult> {
+    accepting.offered = event
     if (!accepting.isAvailable) return { kind: 'unavailable' }
     accepting.events.push(event)
-    const deliveries = route(snapshot, event, event.type).map(({ id }) => ({
+    const deliveries = route(snapshot, event, content).map(({ id }) => ({
       deliveryId: deliveryId(event.id, id),
       destinationId: id,
     }))
-    const [isNew] = await writeJournal(database.pool, [{ event, deliveries }])
+    const [result] = await writeJournal(database.pool, [{ event, deliveries }])
     const deliveryIds = deliveries.map((owed) => owed.deliveryId)
-    return { kind: isNew === true ? 'accepted' : 'duplicate', deliveryIds }
+    return { kind: result === 'new' ? 'accepted' : 'duplicate', deliveryIds }
   }
 
   return {
-    ...{ database, accepting, close: app.close },
+    ...{ database, accepting, close: app.close, deps: app.deps },
+    ...{ enqueued: app.enqueued, dropped: app.dropped },
     addTenant: (phoneNumber: string) => createTenant(app, phoneNumber),
     get: (tenant: Tenant, path: string) => app.send('GET', path, { key: tenant.apiKey }),
     /** A string is sent as it is, anything else as JSON. */

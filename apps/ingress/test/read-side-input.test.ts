@@ -62,7 +62,8 @@ describe.each(LISTS)('GET /api/v1/%s', (list) => {
 describe('filters of one list only', () => {
   it.each([
     'events?type=nonsense',
-    'events?state=delivered',
+    'events?state=lost',
+    'events?outcome=delivered',
     'deliveries?state=DELIVERED',
     'deliveries?state=delivered&state=pending',
     'deliveries?type=nonsense',

@@ -3,6 +3,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { ADMIN_KEY, type ApiTestApp, startApiTestApp, type Tenant } from './api-test-app.ts'
 
 const AUTH_TOKEN = 'planted0auth0token0of0twilio'
+const UNSIGNED = {
+  provider: 'kudosity',
+  basic: { username: 'hook', password: 'planted0password0of0kudosity' },
+  api_secret: 'planted0secret0of0kudosity',
+}
 const SECOND_TOKEN = 'planted0second0token0of0twilio'
 
 let app: ApiTestApp
@@ -25,7 +30,7 @@ afterAll(() => app.close())
 async function dump(): Promise<string> {
   const tables = [
     ...['organizations', 'api_keys', 'provider_accounts'],
-    ...['assistants', 'phone_numbers', 'destinations'],
+    ...['assistants', 'phone_numbers', 'destinations', 'audit_logs'],
   ]
   const texts = await Promise.all(
     tables.map(async (table) => {
@@ -44,13 +49,19 @@ it('secrets are told once, and are neither in Postgres, nor in another answer, n
     auth_token: AUTH_TOKEN,
     secondary_auth_token: SECOND_TOKEN,
   })
+  const unsigned = await tenant.create('/api/v1/provider-accounts', UNSIGNED)
+  const unsignedPath = `/api/v1/provider-accounts/${unsigned.id}`
+  const turned = await tenant.call('POST', `${unsignedPath}/rotate-token`)
   const made = await tenant.create('/api/v1/destinations', { url: 'https://example.com/' })
   const path = `/api/v1/destinations/${made.id}`
   const rotated = await tenant.call('POST', `${path}/rotate-secret`)
   await tenant.create('/api/v1/assistants', { name: 'x', webhook_url: 'https://example.com/' })
 
   const secrets = [
-    ...[AUTH_TOKEN, SECOND_TOKEN, ADMIN_KEY],
+    ...[AUTH_TOKEN, SECOND_TOKEN, ADMIN_KEY, UNSIGNED.basic.password, UNSIGNED.api_secret],
+    ...[unsigned, turned.body].map(({ webhook_urls: [url] }) =>
+      url.slice(url.lastIndexOf('/') + 1),
+    ),
     ...[tenant.key, key].map((text) => text.split('_')[2]),
     ...[made.secret, rotated.body.secret].map((text: string) => text.slice('whsec_'.length)),
   ]
@@ -58,8 +69,12 @@ it('secrets are told once, and are neither in Postgres, nor in another answer, n
     [
       '/api/v1/organization',
       '/api/v1/api-keys',
+      '/api/v1/users/me/api-keys',
+      '/api/v1/audit/logs',
       '/api/v1/provider-accounts',
       `/api/v1/provider-accounts/${account.id}`,
+      unsignedPath,
+      '/api/v1/audit/logs',
       '/api/v1/assistants',
       '/api/v1/phone-numbers',
       '/api/v1/destinations',
@@ -71,6 +86,8 @@ it('secrets are told once, and are neither in Postgres, nor in another answer, n
     await tenant.call('POST', `${path}/pause`),
     await tenant.call('PATCH', `/api/v1/provider-accounts/${account.id}`, {}),
     await tenant.call('POST', '/api/v1/provider-accounts', { auth_token: AUTH_TOKEN }),
+    await tenant.call('POST', '/api/v1/provider-accounts', { ...UNSIGNED, provider: 'pbx' }),
+    await tenant.call('PATCH', unsignedPath, { api_secret: UNSIGNED.api_secret }),
     await tenant.call('POST', '/api/v1/provider-accounts', {
       provider: 'twilio',
       account_sid: `AC${'0'.repeat(32)}`,

@@ -46,6 +46,8 @@ export async function store(app: ReadSideApp, tenant: Tenant, facts: Facts = {})
     peerNumber: '+14155559999',
     callSid: null,
     assistantId: null,
+    order: null,
+    isStale: false,
     contentType: 'application/x-www-form-urlencoded',
     payload: Buffer.from('Body=hello'),
     ...facts.event,

@@ -1,4 +1,4 @@
-import { API_SCOPES, createApiKey } from '@switchhook/core/api-key'
+import { API_SCOPES, type ApiScope, createApiKey } from '@switchhook/core/api-key'
 import {
   type ApiKeyRecord,
   countApiKeys,
@@ -7,8 +7,11 @@ import {
   insertApiKey,
   listApiKeys,
 } from '@switchhook/core/store/api-keys'
+import type { Transaction } from '@switchhook/core/store/transaction'
 import { z } from 'zod'
+import type { ApiDeps } from './api-deps.ts'
 import { ApiError, notFound } from './api-error.ts'
+import { type Actor, auditOf } from './audit-change.ts'
 import { changeConfig } from './change-config.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { createdAtSchema, nameSchema } from './field-schemas.ts'
@@ -17,9 +20,9 @@ import { pageOf, pageQuery, pageSchema, rowsToRead } from './pagination.ts'
 
 const KIND = 'api-keys'
 const PATH = '/api/v1/api-keys'
-const NAMES = 'API key'
+export const API_KEY_NAMES = 'API key'
 /** Every process holds every key in memory. */
-const MAX_KEYS = 1000
+export const MAX_KEYS = 1000
 
 const keyId = z.string().regex(/^[a-z2-7]{12}$/)
 const params = z.strictObject({ id: keyId })
@@ -35,6 +38,43 @@ const keySchema = z
 
 function show({ id, name, scopes, createdAtMs }: ApiKeyRecord) {
   return { id, name, scopes, created_at: toIso(createdAtMs) }
+}
+
+const audit = auditOf('api_key', show)
+
+type Asking = Actor & { readonly deps: ApiDeps }
+
+/** A new key and its text, which nobody can see again. Throws `ApiError` 409 when there are too many. */
+export async function addApiKey(
+  input: Asking,
+  name: string,
+  scopes: readonly ApiScope[],
+): Promise<{ record: ApiKeyRecord; text: string }> {
+  const { deps, organizationId } = input
+  const key = createApiKey()
+  const record = await changeConfig(deps, async (tx) => {
+    if ((await countApiKeys(tx, organizationId)) >= MAX_KEYS) {
+      throw new ApiError(409, `An organization has at most ${MAX_KEYS} API keys`)
+    }
+    const made = await insertApiKey(tx, organizationId, key, { name, scopes })
+    await audit(tx, input, null, made)
+    return made
+  })
+  return { record, text: key.text }
+}
+
+/** Throws `ApiError` 404 when `find` finds no key. */
+export async function removeApiKey(
+  input: Asking,
+  find: (tx: Transaction) => Promise<ApiKeyRecord | undefined>,
+): Promise<void> {
+  const { deps, organizationId } = input
+  await changeConfig(deps, async (tx) => {
+    const key = await find(tx)
+    if (key === undefined) throw notFound(API_KEY_NAMES)
+    await deleteApiKey(tx, organizationId, key.id)
+    await audit(tx, input, key, null)
+  })
 }
 
 const create = defineRoute({
@@ -60,16 +100,10 @@ const create = defineRoute({
     },
     409: { description: `The organization has ${MAX_KEYS} keys` },
   },
-  async handle({ deps, organizationId, body }) {
-    const key = createApiKey()
-    const scopes = [...new Set(body.scopes)]
-    const record = await changeConfig(deps, async (tx) => {
-      if ((await countApiKeys(tx, organizationId)) >= MAX_KEYS) {
-        throw new ApiError(409, `An organization has at most ${MAX_KEYS} API keys`)
-      }
-      return await insertApiKey(tx, organizationId, key, { name: body.name, scopes })
-    })
-    return { status: 201, body: { ...show(record), api_key: key.text } }
+  async handle(input) {
+    const { name, scopes } = input.body
+    const { record, text } = await addApiKey(input, name, [...new Set(scopes)])
+    return { status: 201, body: { ...show(record), api_key: text } }
   },
 })
 
@@ -94,11 +128,11 @@ const get = defineRoute({
   access: 'read',
   summary: 'One API key, without its secret',
   params,
-  names: NAMES,
+  names: API_KEY_NAMES,
   answers: { 200: { description: 'The key', schema: keySchema } },
   async handle({ deps, organizationId, params: { id } }) {
     const record = await findApiKeyRecord(deps.database.db, organizationId, id)
-    if (record === undefined) throw notFound(NAMES)
+    if (record === undefined) throw notFound(API_KEY_NAMES)
     return { status: 200, body: show(record) }
   },
 })
@@ -109,11 +143,11 @@ const remove = defineRoute({
   access: 'admin',
   summary: 'Delete an API key: it ends at once, also when it is the one in use',
   params,
-  names: NAMES,
+  names: API_KEY_NAMES,
   answers: { 204: { description: 'Deleted' } },
-  async handle({ deps, organizationId, params: { id } }) {
-    const wasThere = await changeConfig(deps, (tx) => deleteApiKey(tx, organizationId, id))
-    if (!wasThere) throw notFound(NAMES)
+  async handle(input) {
+    const { organizationId, params } = input
+    await removeApiKey(input, (tx) => findApiKeyRecord(tx, organizationId, params.id))
     return { status: 204 }
   },
 })

@@ -9,12 +9,15 @@ import { showWebhookLog, webhookLogSchema } from './show-webhook-log.ts'
 /** Burki's answer has no pages: of a call with more attempts the newest are shown. */
 const MAX_LOGS = 1000
 
-/** Burki's CallResponse. What this product does not know is null. */
+/**
+ * Burki's CallResponse. What this product does not know is null, and where Burki has no null an empty text; but a call
+ * without an assistant, which Burki does not have, has none here either.
+ */
 const callSchema = z.object({
   id: z.int(),
   call_sid: z.string(),
-  to_phone_number: z.string().nullable(),
-  customer_phone_number: z.string().nullable(),
+  to_phone_number: z.string(),
+  customer_phone_number: z.string(),
   call_meta: z.record(z.string(), z.unknown()).nullable(),
   assistant_id: z.int().nullable(),
   assistant_name: z.string().nullable(),
@@ -46,8 +49,8 @@ function showCall(call: Call): z.infer<typeof callSchema> {
   return {
     id: call.id,
     call_sid: call.callSid,
-    to_phone_number: call.toPhoneNumber,
-    customer_phone_number: call.customerPhoneNumber,
+    to_phone_number: call.toPhoneNumber ?? '',
+    customer_phone_number: call.customerPhoneNumber ?? '',
     assistant_id: call.assistantId,
     assistant_name: call.assistantName,
     status: call.status,
@@ -93,7 +96,11 @@ const logs = defineRoute({
       query.webhook_type || undefined,
       MAX_LOGS,
     )
-    return { status: 200, body: found.map(showWebhookLog) }
+    // An event that came before the call's assistant was known has none of its own.
+    const body = found.map((log) =>
+      showWebhookLog({ ...log, assistantId: log.assistantId ?? call.assistantId }),
+    )
+    return { status: 200, body }
   },
 })
 

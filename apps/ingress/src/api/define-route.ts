@@ -2,6 +2,7 @@ import type { ApiKey } from '@switchhook/core/routing/snapshot'
 import { z } from 'zod'
 import type { ApiDeps } from './api-deps.ts'
 import { ApiError, notFound } from './api-error.ts'
+import type { Dialect } from './dialects.ts'
 import { parseInput } from './validation.ts'
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
@@ -30,12 +31,20 @@ type Shape<P, Q, B> = {
   readonly query?: z.ZodType<Q>
   /** Without it a body other than `{}` is refused. */
   readonly body?: z.ZodType<B>
+  /** 256 KiB unless given. */
+  readonly maxBodyBytes?: number
+  /** Whose key header and error shape it has; the management API's own unless given. */
+  readonly dialect?: Dialect
   /** The answers of its own; those that every route gives (401, 403, 429, …) are added by openapi-document.ts. */
   readonly answers: Readonly<Record<number, AnswerSpec>>
 }
 
+/** Where a request came from, as far as it can be told. */
+export type Client = { readonly ipAddress: string | null; readonly userAgent: string | null }
+
 type Parsed<P, Q, B> = {
   readonly deps: ApiDeps
+  readonly client: Client
   readonly params: P
   readonly query: Q
   readonly body: B
@@ -58,6 +67,7 @@ export type AdminRouteSpec<P, Q, B> = Shape<P, Q, B> & {
 /** A request past authentication, nothing of it validated yet. `body` is undefined when there was none. */
 export type RawInput = {
   readonly deps: ApiDeps
+  readonly client: Client
   readonly params: unknown
   readonly query: unknown
   readonly body: unknown
@@ -105,7 +115,7 @@ function parseRequest<P, Q, B>(shape: Shape<P, Q, B>, input: RawInput): Parsed<P
   if (input.body === undefined && !isBodyOptional)
     throw new ApiError(400, 'A JSON body is required')
   const body = parsePart(shape.body, noBody, input.body, 'body')
-  return { deps: input.deps, params, query, body }
+  return { deps: input.deps, client: input.client, params, query, body }
 }
 
 /** A route of the management API. Its types follow from its schemas: `handle` sees only what they let through. */

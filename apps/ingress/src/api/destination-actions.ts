@@ -5,10 +5,11 @@ import {
 } from '@switchhook/core/store/destinations'
 import { z } from 'zod'
 import { notFound } from './api-error.ts'
+import { auditAction } from './audit-action.ts'
 import { changeConfig } from './change-config.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { idSchema } from './field-schemas.ts'
-import { destinationSchema, showDestination } from './show-destination.ts'
+import { auditDestination, destinationSchema, showDestination } from './show-destination.ts'
 
 const NAMES = 'Destination'
 const params = z.strictObject({ id: idSchema('dst_') })
@@ -22,11 +23,15 @@ function statusRoute(action: string, status: 'active' | 'paused', summary: strin
     params,
     names: NAMES,
     answers: { 200: { description: 'The destination', schema: destinationSchema } },
-    async handle({ deps, organizationId, params: { id } }) {
+    async handle(input) {
+      const { deps, organizationId } = input
+      const { id } = input.params
       const destination = await changeConfig(deps, async (tx) => {
         const current = await lockDestination(tx, organizationId, id)
         if (current === undefined) throw notFound(NAMES)
-        return await updateDestination(tx, id, { ...current, status })
+        const changed = await updateDestination(tx, id, { ...current, status })
+        await auditDestination(tx, input, current, changed)
+        return changed
       })
       return { status: 200, body: showDestination(destination) }
     },
@@ -46,11 +51,15 @@ const rotateSecret = defineRoute({
       schema: z.object({ secret: z.string().describe('whsec_…') }),
     },
   },
-  async handle({ deps, organizationId, params: { id } }) {
-    const secret = await changeConfig(deps, (tx) =>
-      rotateDestinationSecret(tx, deps.ring, organizationId, id),
-    )
-    if (secret === undefined) throw notFound(NAMES)
+  async handle(input) {
+    const { deps, organizationId } = input
+    const { id } = input.params
+    const secret = await changeConfig(deps, async (tx) => {
+      const made = await rotateDestinationSecret(tx, deps.ring, organizationId, id)
+      if (made === undefined) throw notFound(NAMES)
+      await auditAction(tx, input, 'destination.secret_rotated', id)
+      return made
+    })
     return { status: 200, body: { secret } }
   },
 })

@@ -5,6 +5,7 @@ import { DESTINATION_DEFAULTS } from '@switchhook/core/store/implied-destination
 import { z } from 'zod'
 import { invalidField } from './api-error.ts'
 import { customHeadersSchema } from './custom-headers.ts'
+import { compactFilter, filterSchema, typesOfFilter } from './destination-filter.ts'
 import {
   emailSchema,
   integerIdSchema,
@@ -42,7 +43,8 @@ export const destinationSettings = {
   event_types: eventTypesSchema,
   assistant_id: integerIdSchema.nullable().describe("Only this assistant's events"),
   phone_number: phoneNumberSchema.nullable().describe("Only this number's events"),
-  filter: z.null().describe('Reserved'),
+  filter: filterSchema.describe('Which events of its types it wants'),
+  skip_stale: z.boolean().describe('Leaves out statuses that come after a later one'),
   fallback_email: emailSchema.nullable().describe('Gets by mail what could not be delivered'),
   success_rule: z.enum(['exact_200', '2xx']).describe('2xx unless given, but exact_200 for pbx'),
   timeout_ms: z.int().min(100).max(30_000).describe('For the whole attempt; 10000 unless given'),
@@ -80,6 +82,19 @@ export function newDestination(url: string, { format = 'burki' }: Changes): Dest
   }
 }
 
+type Choice = Pick<DestinationFields, 'eventTypes' | 'filter'>
+
+/** Kudosity's names in the filter and the types stay in step: whichever the body sets, types first, is the choice. */
+function mergeChoice(current: Choice, body: Changes): Choice {
+  const filter = body.filter === undefined ? current.filter : compactFilter(body.filter)
+  if (body.event_types !== undefined) {
+    const { event_type, ...rest } = filter ?? {}
+    const kept = body.filter === undefined ? compactFilter(rest) : filter
+    return { eventTypes: body.event_types, filter: kept }
+  }
+  return { eventTypes: typesOfFilter(body.filter) ?? current.eventTypes, filter }
+}
+
 function mergeRetry(current: RetryPolicy, changes: Changes['retry'] = {}): RetryPolicy {
   const retry = {
     maxAttempts: changes.max_attempts ?? current.maxAttempts,
@@ -99,7 +114,8 @@ export function mergeDestination(current: DestinationFields, body: Changes): Des
     name: pick(body.name, current.name),
     url: current.url,
     format: pick(body.format, current.format),
-    eventTypes: pick(body.event_types, current.eventTypes),
+    ...mergeChoice(current, body),
+    skipStale: pick(body.skip_stale, current.skipStale),
     assistantId: pick(body.assistant_id, current.assistantId),
     phoneNumber: pick(body.phone_number, current.phoneNumber),
     fallbackEmail: pick(body.fallback_email, current.fallbackEmail),

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { findAssistant } from '@switchhook/core/store/assistants'
 import {
   type DestinationRecord,
@@ -18,7 +19,7 @@ import { defineRoute, type Route } from './define-route.ts'
 import { destinationChanges, mergeDestination, newDestination } from './destination-body.ts'
 import { idSchema } from './field-schemas.ts'
 import { pageOf, pageQuery, pageSchema, rowsToRead } from './pagination.ts'
-import { destinationSchema, showDestination } from './show-destination.ts'
+import { auditDestination, destinationSchema, showDestination } from './show-destination.ts'
 
 const KIND = 'destinations'
 const PATH = '/api/v1/destinations'
@@ -73,12 +74,15 @@ const create = defineRoute({
     },
     404: { description: 'The assistant is not in your organization' },
   },
-  async handle({ deps, organizationId, body }) {
+  async handle(input) {
+    const { deps, organizationId, body } = input
     const url = checkUrl(deps, 'url', body.url)
     const fields = mergeDestination(newDestination(url, body), body)
     const { destination, secret } = await changeConfig(deps, async (tx) => {
       await requireAssistant(tx, organizationId, fields.assistantId)
-      return await insertDestination(tx, deps.ring, organizationId, fields, null)
+      const made = await insertDestination(tx, deps.ring, organizationId, fields, null)
+      await auditDestination(tx, input, null, made.destination)
+      return made
     })
     return { status: 201, body: { ...showDestination(destination), secret } }
   },
@@ -128,7 +132,9 @@ const patch = defineRoute({
     200: { description: 'The destination', schema: destinationSchema },
     409: { description: 'Its URL and scope belong to the assistant or number it stands for' },
   },
-  async handle({ deps, organizationId, params: { id }, body }) {
+  async handle(input) {
+    const { deps, organizationId, body } = input
+    const { id } = input.params
     const destination = await changeConfig(deps, async (tx) => {
       const current = await lockDestination(tx, organizationId, id)
       if (current === undefined) throw notFound(NAMES)
@@ -140,7 +146,11 @@ const patch = defineRoute({
         fields.phoneNumber !== current.phoneNumber
       if (current.impliedBy !== null && isMoved) throw impliedConflict(current.impliedBy)
       await requireAssistant(tx, organizationId, fields.assistantId)
-      return await updateDestination(tx, id, fields)
+      const changed = await updateDestination(tx, id, fields)
+      const isHeaderChanged = !isDeepStrictEqual(current.headers, changed.headers)
+      const details = isHeaderChanged ? { replaced: ['headers'] } : null
+      await auditDestination(tx, input, current, changed, details)
+      return changed
     })
     return { status: 200, body: showDestination(destination) }
   },
@@ -157,12 +167,15 @@ const remove = defineRoute({
     204: { description: 'Deleted' },
     409: { description: 'It goes when the URL field it stands for is cleared' },
   },
-  async handle({ deps, organizationId, params: { id } }) {
+  async handle(input) {
+    const { deps, organizationId } = input
+    const { id } = input.params
     await changeConfig(deps, async (tx) => {
       const current = await lockDestination(tx, organizationId, id)
       if (current === undefined) throw notFound(NAMES)
       if (current.impliedBy !== null) throw impliedConflict(current.impliedBy)
       await deleteDestination(tx, id)
+      await auditDestination(tx, input, current, null)
     })
     return { status: 204 }
   },

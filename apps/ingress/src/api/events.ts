@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { type AcceptedEvent, EVENT_TYPES, PROVIDERS } from '@switchhook/core/event'
+import { DELIVERY_STATES, EVENT_TYPES, PROVIDERS } from '@switchhook/core/event'
 import { listDeliveries } from '@switchhook/core/store/delivery-queries'
 import { type EventSummary, findEvent, listEvents } from '@switchhook/core/store/event-queries'
 import { z } from 'zod'
@@ -10,6 +10,7 @@ import { showWithAttempts } from './deliveries.ts'
 import {
   callSidFilter,
   eventIdSchema,
+  idFilter,
   isOrdered,
   numberFilter,
   timeRange,
@@ -17,11 +18,12 @@ import {
   UNORDERED,
 } from './list-query.ts'
 import { pageOf, pageQuery, pageSchema, rowsToRead } from './pagination.ts'
-import { prepareEvents, publishBody } from './publish-event.ts'
+import { type PreparedEvent, prepareEvents, publishBody } from './publish-event.ts'
 import { deliverySchema } from './show-delivery.ts'
 
 const KIND = 'events'
 const MAX_BATCH_EVENTS = 500
+const MAX_BATCH_BYTES = 4 * 1024 * 1024
 /** Further ones are found by `GET /api/v1/deliveries?event=`. */
 const MAX_DELIVERIES_SHOWN = 200
 
@@ -42,6 +44,8 @@ const eventSchema = z.object({
   assistant_id: z.int().nullable(),
   content_type: z.string(),
   delivery_count: z.int(),
+  routed: z.boolean().describe('False: no destination wanted it so far'),
+  is_stale: z.boolean().describe('It came after a later status of the same message or call'),
 })
 
 const eventDetailSchema = eventSchema.extend({
@@ -52,9 +56,9 @@ const eventDetailSchema = eventSchema.extend({
 
 async function publish(
   deps: ApiDeps,
-  event: AcceptedEvent,
+  { event, content }: PreparedEvent,
 ): Promise<z.infer<typeof publishedSchema>> {
-  const result = await deps.accept(event)
+  const result = await deps.accept(event, content)
   if (result.kind === 'unavailable') {
     const detail = 'Nothing could be stored. Send it again with the same idempotency_key.'
     throw new ApiError(503, detail, { 'retry-after': '1' })
@@ -86,6 +90,7 @@ const publishBatch = defineRoute({
   access: 'write',
   summary: `Publish up to ${MAX_BATCH_EVENTS} events: all are valid, or none is taken`,
   body: z.strictObject({ events: z.array(publishBody).min(1).max(MAX_BATCH_EVENTS) }),
+  maxBodyBytes: MAX_BATCH_BYTES,
   answers: {
     202: {
       description: 'All durable; one item per event, in order',
@@ -113,6 +118,8 @@ function showEvent(event: EventSummary): z.infer<typeof eventSchema> {
     assistant_id: event.assistantId,
     content_type: event.contentType,
     delivery_count: event.deliveryCount,
+    routed: event.deliveryCount > 0,
+    is_stale: event.isStale,
   }
 }
 
@@ -128,6 +135,13 @@ const list = defineRoute({
       type: z.enum(EVENT_TYPES).optional(),
       number: numberFilter,
       call_sid: callSidFilter,
+      routed: z
+        .enum(['true', 'false'])
+        .transform((text) => text === 'true')
+        .optional()
+        .describe('false: those that no destination wanted'),
+      destination: idFilter.describe('With a delivery to it'),
+      state: z.enum(DELIVERY_STATES).optional().describe('With a delivery in this state'),
     })
     .refine(isOrdered, UNORDERED),
   answers: { 200: { description: 'A page of events', schema: pageSchema(eventSchema) } },
@@ -135,7 +149,10 @@ const list = defineRoute({
     const rows = await listEvents(
       deps.database.db,
       organizationId,
-      { type: query.type, phoneNumber: query.number, callSid: query.call_sid },
+      {
+        ...{ type: query.type, phoneNumber: query.number, callSid: query.call_sid },
+        ...{ isRouted: query.routed, destinationId: query.destination, state: query.state },
+      },
       {
         limit: rowsToRead(query.limit),
         after: query.cursor,

@@ -32,13 +32,13 @@ export const phoneNumberSchema = z
 export const integerIdSchema = z.int().min(1)
 
 /** The same in a path. */
-export const integerIdParams = z.strictObject({
-  id: z
-    .string()
-    .regex(/^[1-9]\d{0,14}$/)
-    .transform(Number)
-    .meta({ type: 'integer' }),
-})
+export const integerIdInPath = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/)
+  .transform(Number)
+  .meta({ type: 'integer' })
+
+export const integerIdParams = z.strictObject({ id: integerIdInPath })
 
 /** `dst_…` and the like; whatever else it says names nothing. */
 export function idSchema(prefix: 'pac_' | 'dst_') {

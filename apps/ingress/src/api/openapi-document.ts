@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Access, AnswerSpec, Route } from './define-route.ts'
+import { kudosityDialect } from './dialects.ts'
 
 type JsonObject = { [key: string]: unknown }
 
@@ -14,13 +15,17 @@ const SHARED_ANSWERS: Readonly<Record<number, readonly [string, 'Error' | 'Valid
 
 const BODY_ANSWERS: typeof SHARED_ANSWERS = {
   400: ['The body is missing or not JSON', 'Error'],
-  413: ['The body is larger than 256 KiB', 'Error'],
+  413: ['The body is too large: 256 KiB unless said otherwise', 'Error'],
   415: ['The body is not application/json, or compressed', 'Error'],
 }
 
 const error = z
   .object({ detail: z.string() })
   .meta({ id: 'Error', description: 'What went wrong, for a person' })
+
+const kudosityError = z
+  .object({ error: z.string() })
+  .meta({ id: 'KudosityError', description: 'What went wrong, as Kudosity says it' })
 
 const validationError = z
   .object({
@@ -41,23 +46,30 @@ const ACCESS_NOTES: Readonly<Record<Access, string>> = {
   admin_api_key: 'For the holder of `ADMIN_API_KEY` only.',
 }
 
+/** Whatever is wrong with a request is a 400 there. */
+const NOT_IN_KUDOSITY: ReadonlySet<string> = new Set(['413', '415', '422'])
+
 const refTo = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` })
 const json = (schema: JsonObject, more: JsonObject = {}): JsonObject => ({
   'application/json': { schema, ...more },
 })
 
+const VERSION = /^\/(api\/)?v\d+/
+
 /** `get /api/v1/destinations/{id}` → `getDestinationsById` */
 function operationId({ method, path }: Route): string {
   const words = path
-    .replace(/^\/api\/v\d+/, '')
+    .replace(VERSION, '')
     .replaceAll(/\{(\w+)\}/g, 'by-$1')
     .split(/[^A-Za-z0-9]+/)
-  return method + words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')
+  // A route of Burki's that has two paths.
+  const short = VERSION.test(path) ? '' : 'Short'
+  return method + short + words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')
 }
 
 /** The heading a route stands under: `/api/v1/api-keys/{id}` → `api-keys`. */
 function tagOf({ path }: Route): string {
-  const [, first = ''] = path.replace(/^\/api\/v\d+/, '').split('/')
+  const [, first = ''] = path.replace(VERSION, '').split('/')
   return first === 'organization' ? 'organizations' : first
 }
 
@@ -115,9 +127,17 @@ function answerOf(names: Names, spec: AnswerSpec, fallback: string): JsonObject 
   return { description: spec.description, content: json(names.output(spec.schema, fallback)) }
 }
 
-function sharedAnswers(answers: typeof SHARED_ANSWERS): JsonObject {
+function sharedAnswers(answers: typeof SHARED_ANSWERS, { dialect }: Route): JsonObject {
+  const own = Object.entries(answers)
+  if (dialect === kudosityDialect) {
+    const content = json(refTo('KudosityError'))
+    const told = own.filter(([status]) => !NOT_IN_KUDOSITY.has(status))
+    return Object.fromEntries(
+      told.map(([status, [description]]) => [status, { description, content }]),
+    )
+  }
   return Object.fromEntries(
-    Object.entries(answers).map(([status, [description, shape]]) => [
+    own.map(([status, [description, shape]]) => [
       status,
       { description, content: json(refTo(shape)) },
     ]),
@@ -126,9 +146,10 @@ function sharedAnswers(answers: typeof SHARED_ANSWERS): JsonObject {
 
 function operationOf(names: Names, route: Route): JsonObject {
   const id = operationId(route)
+  const isKudosity = route.dialect === kudosityDialect
   const own = Object.entries(route.answers).map(([status, spec]) => {
     const isError = Number(status) >= 400
-    const described = isError ? { schema: error, ...spec } : spec
+    const described = isError ? { schema: isKudosity ? kudosityError : error, ...spec } : spec
     return [status, answerOf(names, described, `${id}${status}`)]
   })
   return {
@@ -136,7 +157,7 @@ function operationOf(names: Names, route: Route): JsonObject {
     tags: [tagOf(route)],
     summary: route.summary,
     description: ACCESS_NOTES[route.access],
-    security: [{ bearerAuth: [] }],
+    security: [isKudosity ? { apiKeyAuth: [] } : { bearerAuth: [] }],
     parameters: [...parametersOf(route.params, 'path'), ...parametersOf(route.query, 'query')],
     ...(route.body === undefined
       ? {}
@@ -147,14 +168,14 @@ function operationOf(names: Names, route: Route): JsonObject {
           },
         }),
     responses: {
-      ...sharedAnswers(SHARED_ANSWERS),
-      ...(route.method === 'get' ? {} : sharedAnswers(BODY_ANSWERS)),
+      ...sharedAnswers(SHARED_ANSWERS, route),
+      ...(route.method === 'get' ? {} : sharedAnswers(BODY_ANSWERS, route)),
       ...(route.names === undefined
         ? {}
         : {
             404: {
               description: `${route.names} not found, or another organization's`,
-              content: json(refTo('Error')),
+              content: json(refTo(isKudosity ? 'KudosityError' : 'Error')),
             },
           }),
       ...Object.fromEntries(own),
@@ -167,6 +188,7 @@ export function createOpenapiDocument(routes: readonly Route[]): JsonObject {
   const names = createNames()
   names.output(error, 'Error')
   names.output(validationError, 'ValidationError')
+  names.output(kudosityError, 'KudosityError')
   const paths: { [path: string]: JsonObject } = {}
   for (const route of routes) {
     paths[route.path] = { ...paths[route.path], [route.method]: operationOf(names, route) }
@@ -183,6 +205,7 @@ export function createOpenapiDocument(routes: readonly Route[]): JsonObject {
     components: {
       securitySchemes: {
         bearerAuth: { type: 'http', scheme: 'bearer', bearerFormat: 'swh_<id>_<secret>' },
+        apiKeyAuth: { type: 'apiKey', in: 'header', name: 'x-api-key' },
       },
       schemas: names.schemas(),
     },

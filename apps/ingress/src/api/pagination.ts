@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Position } from '@switchhook/core/store/keyset'
 import { z } from 'zod'
+import { wholeNumber } from './whole-number.ts'
 
 const MAX_LIMIT = 200
 const DEFAULT_LIMIT = 50
@@ -50,16 +51,7 @@ function parseJson(text: string): unknown {
  */
 export function pageQuery<Id extends string | number>(kind: string, id: z.ZodType<Id>) {
   return {
-    limit: z
-      .string()
-      .transform((text, context): number => {
-        const limit = /^\d{1,3}$/.test(text) ? Number(text) : 0
-        if (limit >= 1 && limit <= MAX_LIMIT) return limit
-        context.addIssue({ code: 'custom', message: `A whole number from 1 to ${MAX_LIMIT}` })
-        return z.NEVER
-      })
-      .default(DEFAULT_LIMIT)
-      .meta({ type: 'integer', minimum: 1, maximum: MAX_LIMIT, description: 'Rows per page' }),
+    limit: wholeNumber(1, MAX_LIMIT, DEFAULT_LIMIT).describe('Rows per page'),
     cursor: z
       .string()
       .transform((text, context): Position<Id> => {

@@ -13,6 +13,7 @@ import type { Transaction } from '@switchhook/core/store/transaction'
 import { z } from 'zod'
 import type { ApiDeps } from './api-deps.ts'
 import { notFound } from './api-error.ts'
+import { auditOf } from './audit-change.ts'
 import { changeConfig } from './change-config.ts'
 import { checkUrl } from './check-url.ts'
 import { defineRoute, type Route } from './define-route.ts'
@@ -95,6 +96,8 @@ function show(number: PhoneNumberRecord) {
   }
 }
 
+const audit = auditOf('phone_number', show)
+
 const create = defineRoute({
   method: 'post',
   path: PATH,
@@ -115,14 +118,17 @@ const create = defineRoute({
     404: { description: 'The assistant is not in your organization' },
     409: { description: CONFLICT },
   },
-  async handle({ deps, organizationId, body }) {
+  async handle(input) {
+    const { deps, organizationId, body } = input
     const fields = merge(deps, NEW, body)
     const number = { phoneNumber: body.phone_number, provider: body.provider }
     const record = await changeConfig(
       deps,
       async (tx) => {
         await requireAssistant(tx, organizationId, body)
-        return await insertPhoneNumber(tx, deps.ring, organizationId, number, fields)
+        const made = await insertPhoneNumber(tx, deps.ring, organizationId, number, fields)
+        await audit(tx, input, null, made)
+        return made
       },
       CONFLICT,
     )
@@ -169,13 +175,16 @@ const patch = defineRoute({
   names: NAMES,
   body: changes.meta({ examples: [{ webhook_url: 'https://example.com/pbx' }] }),
   answers: { 200: { description: 'The number', schema: numberSchema } },
-  async handle({ deps, organizationId, params: { id }, body }) {
+  async handle(input) {
+    const { deps, organizationId, params, body } = input
     const record = await changeConfig(deps, async (tx) => {
-      const current = await findPhoneNumber(tx, organizationId, id)
+      const current = await findPhoneNumber(tx, organizationId, params.id)
       if (current === undefined) throw notFound(NAMES)
       await requireAssistant(tx, organizationId, body)
       const fields = merge(deps, current, body)
-      return await updatePhoneNumber(tx, deps.ring, organizationId, current, fields)
+      const changed = await updatePhoneNumber(tx, deps.ring, organizationId, current, fields)
+      await audit(tx, input, current, changed)
+      return changed
     })
     return { status: 200, body: show(record) }
   },
@@ -189,11 +198,13 @@ const remove = defineRoute({
   params: integerIdParams,
   names: NAMES,
   answers: { 204: { description: 'Deleted' } },
-  async handle({ deps, organizationId, params: { id } }) {
+  async handle(input) {
+    const { deps, organizationId, params } = input
     await changeConfig(deps, async (tx) => {
-      const number = await findPhoneNumber(tx, organizationId, id)
+      const number = await findPhoneNumber(tx, organizationId, params.id)
       if (number === undefined) throw notFound(NAMES)
       await deletePhoneNumber(tx, deps.ring, organizationId, number)
+      await audit(tx, input, number, null)
     })
     return { status: 204 }
   },

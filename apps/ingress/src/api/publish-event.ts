@@ -2,7 +2,9 @@ import { withDeadline } from '@switchhook/core/deadline'
 import { type AcceptedEvent, EVENT_TYPES } from '@switchhook/core/event'
 import { eventId, randomText } from '@switchhook/core/ids'
 import { type PlatformPayload, platform } from '@switchhook/core/providers/platform'
+import type { EventContent } from '@switchhook/core/providers/provider'
 import { type Call, findCalls } from '@switchhook/core/store/call-queries'
+import { isStoreUnavailable } from '@switchhook/core/store/unavailable'
 import { z } from 'zod'
 import type { ApiDeps } from './api-deps.ts'
 import { invalidField, notFound } from './api-error.ts'
@@ -52,7 +54,10 @@ export const publishBody = z.strictObject({
 
 export type PublishInput = z.output<typeof publishBody>
 
-type Deps = Pick<ApiDeps, 'database' | 'snapshot'>
+type Deps = Pick<ApiDeps, 'database' | 'snapshot' | 'log'>
+
+/** An event that is not stored yet, and what it says. */
+export type PreparedEvent = { readonly event: AcceptedEvent; readonly content: EventContent }
 
 /** What the caller or the number says; neither needs Postgres. */
 function assistantOf(
@@ -65,7 +70,10 @@ function assistantOf(
   return snapshot.findPhoneNumber(organizationId, input.phone_number)?.assistantId ?? undefined
 }
 
-/** Every call that the inputs name by number, or whose assistant has to be known: one query, or none. */
+/**
+ * Every call that the inputs name by number, or whose assistant has to be known: one query, or none. With Postgres away
+ * a call's assistant is not known: the event is taken all the same, for the destinations of its number and organization.
+ */
 async function findNamedCalls(
   deps: Deps,
   organizationId: string,
@@ -77,7 +85,13 @@ async function findNamedCalls(
   )
   const { db } = deps.database
   const finding = findCalls(db, organizationId, [...new Set(ids)], [...new Set(callSids)])
-  return await withDeadline(finding, FIND_CALLS_TIMEOUT_MS, 'calls')
+  try {
+    return await withDeadline(finding, FIND_CALLS_TIMEOUT_MS, 'calls')
+  } catch (error) {
+    if (ids.length > 0 || !isStoreUnavailable(error)) throw error
+    deps.log.warn({ error, organization_id: organizationId }, 'publish.calls_unknown')
+    return []
+  }
 }
 
 /** Where in the body an event stands: `[]`, or `['events', 3]`. */
@@ -105,32 +119,47 @@ function callSidOf(input: PublishInput, callsById: ReadonlyMap<number, Call>, at
   return call.callSid
 }
 
+/** An event of the platform's own. Its idempotency key makes its id. */
+export function eventOf(
+  organizationId: string,
+  document: PlatformPayload,
+  assistantId: number | null,
+  nowMs: number,
+): PreparedEvent {
+  const payload = Buffer.from(JSON.stringify(document))
+  const [content] = platform.read(payload, CONTENT_TYPE)
+  if (content === undefined) throw new Error('a platform event without content')
+  const event = {
+    id: eventId(organizationId, 'platform', document.idempotency_key),
+    organizationId,
+    provider: 'platform' as const,
+    type: document.type,
+    receivedAtMs: nowMs,
+    phoneNumber: document.phone_number ?? null,
+    peerNumber: content.peerNumber,
+    callSid: document.call_sid ?? null,
+    assistantId,
+    order: content.order,
+    isStale: false,
+    contentType: CONTENT_TYPE,
+    payload,
+  }
+  return { event, content }
+}
+
 function createEvent(
   organizationId: string,
   input: PublishInput,
   callSid: string | undefined,
   assistantId: number | null,
   nowMs: number,
-): AcceptedEvent {
+): PreparedEvent {
   const { type, data, phone_number, occurred_at } = input
   const idempotency_key = input.idempotency_key ?? randomText(16)
-  const content: PlatformPayload = {
+  const document = {
     ...{ type, data, call_sid: callSid, phone_number, idempotency_key, occurred_at },
   }
-  const payload = Buffer.from(JSON.stringify(content))
-  return {
-    id: eventId(organizationId, 'platform', idempotency_key),
-    organizationId,
-    provider: 'platform',
-    type,
-    receivedAtMs: nowMs,
-    phoneNumber: phone_number ?? null,
-    peerNumber: platform.read(payload, CONTENT_TYPE).peerNumber,
-    callSid: callSid ?? null,
-    assistantId,
-    contentType: CONTENT_TYPE,
-    payload,
-  }
+  return eventOf(organizationId, document, assistantId, nowMs)
 }
 
 /**
@@ -144,7 +173,7 @@ export async function prepareEvents(
   inputs: readonly PublishInput[],
   locate: (index: number) => At,
   nowMs: number,
-): Promise<AcceptedEvent[]> {
+): Promise<PreparedEvent[]> {
   for (const [index, input] of inputs.entries()) {
     checkOwned(deps, organizationId, input, locate(index))
   }

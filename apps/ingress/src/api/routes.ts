@@ -1,14 +1,25 @@
 import { apiKeyRoutes } from './api-keys.ts'
 import { assistantRoutes } from './assistants.ts'
+import { auditRoutes } from './audit.ts'
 import { callRoutes } from './calls.ts'
 import type { Route } from './define-route.ts'
 import { deliveryRoutes } from './deliveries.ts'
+import { deliveryActionRoutes } from './delivery-actions.ts'
 import { destinationActionRoutes } from './destination-actions.ts'
 import { destinationRoutes } from './destinations.ts'
+import { eventActionRoutes } from './event-actions.ts'
 import { eventRoutes } from './events.ts'
+import { kudosityWebhookRoutes } from './kudosity-webhooks.ts'
+import { numberSyncRoutes } from './number-sync.ts'
 import { organizationRoutes } from './organizations.ts'
+import { phoneNumberWebhookRoutes } from './phone-number-webhooks.ts'
 import { phoneNumberRoutes } from './phone-numbers.ts'
 import { providerAccountRoutes } from './provider-accounts.ts'
+import { quarantineRoutes } from './quarantine.ts'
+import { smsLogRoutes } from './sms-logs.ts'
+import { destinationTestRoutes } from './test-destination.ts'
+import { userApiKeyRoutes } from './user-api-keys.ts'
+import { webhookChangeRoutes } from './webhook-changes.ts'
 import { webhookLogRoutes } from './webhook-logs.ts'
 
 /** Every route of the management API: Express handlers and the OpenAPI document are both made from it. */
@@ -18,10 +29,21 @@ export const routes: readonly Route[] = [
   ...providerAccountRoutes,
   ...assistantRoutes,
   ...phoneNumberRoutes,
+  ...phoneNumberWebhookRoutes,
+  ...webhookChangeRoutes,
+  ...numberSyncRoutes,
   ...destinationRoutes,
   ...destinationActionRoutes,
+  ...destinationTestRoutes,
   ...eventRoutes,
+  ...eventActionRoutes,
   ...deliveryRoutes,
+  ...deliveryActionRoutes,
+  ...quarantineRoutes,
+  ...kudosityWebhookRoutes,
   ...webhookLogRoutes,
   ...callRoutes,
+  ...smsLogRoutes,
+  ...auditRoutes,
+  ...userApiKeyRoutes,
 ]

@@ -1,6 +1,7 @@
 import { EVENT_TYPES, FORMATS } from '@switchhook/core/event'
 import type { DestinationRecord } from '@switchhook/core/store/destinations'
 import { z } from 'zod'
+import { auditOf } from './audit-change.ts'
 import { destinationSettings, retrySchema } from './destination-body.ts'
 import { createdAtSchema } from './field-schemas.ts'
 import { toIso } from './list-query.ts'
@@ -35,7 +36,8 @@ export function showDestination(destination: DestinationRecord) {
     event_types: destination.eventTypes,
     assistant_id: destination.assistantId,
     phone_number: destination.phoneNumber,
-    filter: null,
+    filter: destination.filter,
+    skip_stale: destination.skipStale,
     fallback_email: destination.fallbackEmail,
     success_rule: destination.successRule,
     timeout_ms: destination.timeoutMs,
@@ -54,3 +56,9 @@ export function showDestination(destination: DestinationRecord) {
     created_at: toIso(destination.createdAtMs),
   }
 }
+
+/** Writes down changes of destinations. Of the headers only the names: their values may be credentials. */
+export const auditDestination = auditOf('destination', (destination: DestinationRecord) => {
+  const { headers, circuit, ...shown } = showDestination(destination)
+  return { ...shown, headers: Object.keys(headers) }
+})

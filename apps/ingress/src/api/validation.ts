@@ -4,6 +4,8 @@ import { ApiError, type ValidationIssue } from './api-error.ts'
 const MAX_DEPTH = 32
 const MAX_ITEMS = 1000
 const MAX_ISSUES = 20
+/** In a whole body: 4 MB of small numbers would keep everybody else waiting. */
+const MAX_VALUES = 250_000
 
 const FORBIDDEN_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
 
@@ -25,6 +27,7 @@ export function isCleanText(text: string): boolean {
  */
 function findUnsafe(root: unknown, where: string): ValidationIssue | undefined {
   const waiting: { value: unknown; path: Path }[] = [{ value: root, path: [where] }]
+  let values = 0
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const { value, path } = next
     if (typeof value === 'string' && !isCleanText(value)) {
@@ -40,6 +43,8 @@ function findUnsafe(root: unknown, where: string): ValidationIssue | undefined {
     if (entries.length > MAX_ITEMS) {
       return issue(path, `More than ${MAX_ITEMS} items`, 'too_long')
     }
+    values += entries.length
+    if (values > MAX_VALUES) return issue([where], `More than ${MAX_VALUES} values`, 'too_long')
     for (const [key, item] of entries) {
       if (typeof key === 'string' && (FORBIDDEN_KEYS.has(key) || !isCleanText(key))) {
         return issue(path, 'A key of this name is not allowed', 'extra_forbidden')

@@ -1,5 +1,6 @@
 import type { AcceptedEvent } from '../event.ts'
 import { eventId } from '../ids.ts'
+import { orientCall } from './orient-call.ts'
 import { type EventContent, MalformedPayloadError } from './provider.ts'
 import { adapterOf } from './registry.ts'
 
@@ -8,16 +9,19 @@ import { adapterOf } from './registry.ts'
  * Throws `MalformedPayloadError`.
  */
 export function contentOf(
-  event: Pick<AcceptedEvent, 'id' | 'organizationId' | 'provider' | 'contentType' | 'payload'>,
+  event: Pick<
+    AcceptedEvent,
+    'id' | 'organizationId' | 'provider' | 'phoneNumber' | 'contentType' | 'payload'
+  >,
 ): EventContent {
   const contents = adapterOf(event.provider).read(event.payload, event.contentType)
   const [only] = contents
-  if (contents.length === 1 && only !== undefined) return only
+  if (contents.length === 1 && only !== undefined) return orientCall(only, event.phoneNumber)
   const own = contents.find(
     ({ dedupeKey }) => eventId(event.organizationId, event.provider, dedupeKey) === event.id,
   )
   if (own === undefined) throw new MalformedPayloadError('the payload holds no such event')
-  return own
+  return orientCall(own, event.phoneNumber)
 }
 
 /** What is known of an event whose payload cannot be read. */

@@ -124,13 +124,19 @@ export function createQuarantineActions(deps: ReleaseDeps): QuarantineActions {
 
   function vouchedAccount(
     organizationId: string,
-    { held, verified }: { held: HeldWebhook; verified: VerifiedWebhook },
+    {
+      held,
+      opened,
+      verified,
+    }: Pick<Opened, 'opened'> & { held: HeldWebhook; verified: VerifiedWebhook },
   ): ProviderAccount | undefined {
     if (verified.kind !== 'forged' || !VOUCHABLE.has(verified.reason)) return undefined
     const account = deps.snapshot
       .accountsOf(organizationId, held.provider)
       .find(({ id }) => id === held.providerAccountId)
-    // With a key there is a signature, and that must hold.
-    return account?.verifyKeys.length === 0 ? account : undefined
+    // Where something is signed, that must hold.
+    return account !== undefined && opened.verify(account, held.receivedAtMs).ok
+      ? account
+      : undefined
   }
 }

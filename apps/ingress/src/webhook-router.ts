@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { parse as parseQuery } from 'node:querystring'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
 import type { WebhookProvider } from '@switchhook/core/providers/provider'
@@ -86,6 +87,18 @@ function logResult(
   }
 }
 
+/** The route as it is listed, with the query but for what repeats the token, however either is spelled. */
+function withoutToken(path: string, originalUrl: string, token: string): string {
+  const start = originalUrl.indexOf('?')
+  if (start === -1) return path
+  const parts = originalUrl.slice(start + 1).split('&')
+  const hasToken = (part: string): boolean =>
+    Object.entries(parseQuery(part))
+      .flat(2)
+      .some((text) => text?.includes(token))
+  return `${path}?${parts.map((part) => (hasToken(part) ? '{token}' : part)).join('&')}`
+}
+
 /** The routes that providers call: raw bytes in, verified events made durable, the provider's own kind of answer out. */
 export function createWebhookRouter(deps: WebhookRouterDeps): Router {
   const { metrics, log, snapshot } = deps
@@ -93,6 +106,7 @@ export function createWebhookRouter(deps: WebhookRouterDeps): Router {
 
   async function handle(
     provider: WebhookProvider,
+    path: string,
     request: Request,
     response: Response,
   ): Promise<void> {
@@ -108,7 +122,7 @@ export function createWebhookRouter(deps: WebhookRouterDeps): Router {
       return
     }
     const { originalUrl } = request
-    const target = typeof token === 'string' ? originalUrl.replace(token, '{token}') : originalUrl
+    const target = typeof token === 'string' ? withoutToken(path, originalUrl, token) : originalUrl
     const webhook = {
       method: request.method,
       // As the provider was told to call it; never from Host, which the sender chooses.
@@ -155,7 +169,8 @@ export function createWebhookRouter(deps: WebhookRouterDeps): Router {
       const methods = provider.routes.filter((one) => one.path === path).map((one) => one.method)
       const isProbed = provider.probes.includes(path)
       const route = router.route(path.replace('{token}', ':token'))
-      const takes = (request: Request, response: Response) => handle(provider, request, response)
+      const takes = (request: Request, response: Response) =>
+        handle(provider, path, request, response)
       // Express would run a GET handler for HEAD: a webhook it is not.
       if (isProbed) route.head((_request: Request, response: Response) => void response.end())
       if (isProbed) route.get((_request: Request, response: Response) => void response.end())

@@ -36,7 +36,7 @@ export type ProviderRestApp = {
 }
 
 /** The management API with Twilio and Telnyx on loopback. `timeoutMs`: of one operation at a provider. */
-export async function startProviderRestApp({ timeoutMs = 2_000 } = {}): Promise<ProviderRestApp> {
+export async function startProviderRestApp({ timeoutMs = 3_500 } = {}): Promise<ProviderRestApp> {
   const twilio = await startTwilioRest(TWILIO)
   const telnyx = await startTelnyxRest({ apiKey: TELNYX_KEY })
   const providerControl = createProviderControl({

@@ -1,4 +1,3 @@
-import { updateWebhookChange } from '@switchhook/core/store/webhook-changes'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   OVERRIDES,
@@ -232,61 +231,5 @@ describe('a rollback', () => {
     await tenant.call('PATCH', '/api/v1/organization', { webhook_change_approval: true })
     const { change_id } = (await changeTo(OLD)).body
     expect((await post(change_id, 'rollback', tenant.key)).status).toBe(409)
-  })
-})
-
-describe('a change that was cut off', () => {
-  async function cutOff(ageMinutes: number): Promise<string> {
-    await changeTo(OLD)
-    await changeTo(NEW)
-    const { id } = await tenant.latest()
-    const { db } = rest.app.deps.database
-    await updateWebhookChange(db, { id, state: 'applied' }, { state: 'applying' })
-    await db
-      .updateTable('webhook_changes')
-      .set({ created_at: new Date(Date.now() - ageMinutes * 60_000) })
-      .where('id', '=', id)
-      .execute()
-    return id
-  }
-
-  it('can be rolled back, and keeps no later one from being made', async () => {
-    const id = await cutOff(5)
-    expect((await post(id, 'rollback', tenant.key)).body.state).toBe('rolled_back')
-    expect(rest.twilio.smsGoesTo(number)).toBe(OLD + OVERRIDES)
-    await cutOff(5)
-    expect((await changeTo('https://later.example/')).status).toBe(200)
-  })
-
-  it('while it may still go on is waited for, and not rolled back', async () => {
-    const id = await cutOff(0)
-    expect((await post(id, 'rollback', tenant.key)).status).toBe(409)
-    const { db } = rest.app.deps.database
-    const waiting = changeTo('https://later.example/')
-    const first = await Promise.race([waiting, new Promise((resolve) => setTimeout(resolve, 500))])
-    expect(first).toBeUndefined()
-    await updateWebhookChange(db, { id, state: 'applying' }, { state: 'applied' })
-    expect((await waiting).status).toBe(200)
-  })
-
-  it('says what to do while it is being made', async () => {
-    rest.twilio.fail({ method: 'POST' }, 'hang')
-    const { db } = rest.app.deps.database
-    const change = changeTo(NEW)
-    await expect
-      .poll(async () => {
-        const row = await db
-          .selectFrom('webhook_changes')
-          .selectAll()
-          .where('phone_number', '=', number)
-          .executeTakeFirst()
-        return row?.before === null ? undefined : row
-      })
-      .toMatchObject({
-        state: 'applying',
-        error: expect.stringContaining('a rollback puts back'),
-        before: { sms_webhook_url: expect.stringContaining('demo.twilio.com') },
-      })
-    expect((await change).status).toBe(500)
   })
 })

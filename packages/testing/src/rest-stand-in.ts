@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 
 const MAX_BODY_BYTES = 1024 * 1024
 const MAX_CALLS = 10_000
+const DRIP_EVERY_MS = 50
 
 /** One request that came, and what it was answered. */
 export type RestCall = {
@@ -18,7 +19,7 @@ export type RestCall = {
 
 /**
  * - a status: the vendor's error body, and nothing is done; with `isDone` it is done, and the answer lies.
- * - `hang`: nothing is done or answered. `cut`: the connection ends.
+ * - `hang`: nothing is done or answered. `cut`: the connection ends. `drip`: an answer that never ends.
  */
 export type RestFault =
   | {
@@ -28,6 +29,7 @@ export type RestFault =
     }
   | 'hang'
   | 'cut'
+  | 'drip'
 
 /** Which requests go wrong: those of this method and path, after `skip` of them, `times` in a row (1 unless given). */
 export type RestFaultPlace = {
@@ -81,6 +83,12 @@ async function readBody(request: IncomingMessage): Promise<Record<string, unknow
   return isForm ? Object.fromEntries(new URLSearchParams(text)) : JSON.parse(text)
 }
 
+function drip(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'application/json' })
+  const timer = setInterval(() => response.write(' '), DRIP_EVERY_MS)
+  response.once('close', () => clearInterval(timer))
+}
+
 /** Starts a vendor's REST API on loopback, with a journal of its calls and faults on request. */
 export async function startRestStandIn(vendor: RestVendor): Promise<RestStandIn> {
   const calls: RestCall[] = []
@@ -115,9 +123,10 @@ export async function startRestStandIn(vendor: RestVendor): Promise<RestStandIn>
       ...{ body: await readBody(incoming), headers: incoming.headers },
     }
     const fault = faultOf(request)
-    if (fault === 'hang' || fault === 'cut') {
+    if (typeof fault === 'string') {
       keep(request, undefined)
       if (fault === 'cut') incoming.socket.destroy()
+      if (fault === 'drip') drip(response)
       return
     }
     const refused = vendor.authorize(request)

@@ -101,13 +101,13 @@ export function createApiRouter(deps: ApiDeps): Router {
     const apiKey = await identify(route, request, response)
     await limits.byKey(request, response, apiKey?.id ?? 'admin')
     if (apiKey !== undefined) deps.noteKeyUse(apiKey.id)
-    const { maxBodyBytes = MAX_BODY_BYTES } = route
+    const { maxBodyBytes = MAX_BODY_BYTES, deadlineMs = HANDLE_DEADLINE_MS } = route
     const body =
       route.method === 'get' ? undefined : await readJson(request, response, maxBodyBytes)
     const { params, query } = request
     const client = clientOf(request)
     const input = { deps, client, params: { ...params }, query: { ...query }, body }
-    return await withDeadline(route.run(input, apiKey), HANDLE_DEADLINE_MS, route.path)
+    return await withDeadline(route.run(input, apiKey), deadlineMs, route.path)
   }
 
   const sorted = [...routes].sort(bySpecificity)

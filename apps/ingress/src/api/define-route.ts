@@ -21,6 +21,8 @@ export type AnswerSpec = { readonly description: string; readonly schema?: z.Zod
 
 type Shape<P, Q, B> = {
   readonly method: Method
+  /** For what waits for somebody else, like a provider's API; 2.8 s unless given. */
+  readonly deadlineMs?: number
   /** In OpenAPI's spelling: `/api/v1/destinations/{id}`. */
   readonly path: string
   readonly summary: string

@@ -207,13 +207,16 @@ describe('when Telnyx fails', () => {
     expect(telnyx.writes()).toHaveLength(4)
   })
 
-  it('and hangs, the plan ends with its deadline', async () => {
-    addOwn()
-    telnyx.fail({ path: /messaging_profiles/ }, 'hang')
-    const startedAtMs = Date.now()
-    await expect(controlOf(300).plan(ref, BOTH)).rejects.toThrow(ProviderFailure)
-    expect(Date.now() - startedAtMs).toBeLessThan(3_000)
-  })
+  it.each(['hang', 'drip'] as const)(
+    'and its answer does not come to an end (%s), the plan ends with its deadline',
+    async (fault) => {
+      addOwn()
+      telnyx.fail({ path: /messaging_profiles/ }, fault)
+      const startedAtMs = Date.now()
+      await expect(controlOf(300).plan(ref, BOTH)).rejects.toThrow(ProviderFailure)
+      expect(Date.now() - startedAtMs).toBeLessThan(3_000)
+    },
+  )
 
   it('no error tells the key', async () => {
     addOwn()

@@ -81,6 +81,9 @@ describe('a plain Twilio number', () => {
     expect(number.sms_fallback_url).toBe(`${url}?fallback=1${OVERRIDES}`)
     await change({ sms: { url: 'https://own.example/sms' } })
     expect(number.sms_fallback_url).toBe(url + OVERRIDES)
+    number.sms_fallback_url = 'https://second.example/sms'
+    await change({ sms: { url: 'https://second.example/sms' } })
+    expect(number.sms_fallback_url).toBe(url + OVERRIDES)
   })
 
   it('answers with the demo when its messages are switched off', async () => {
@@ -207,20 +210,26 @@ describe('when Twilio fails', () => {
     })
   })
 
-  it('and hangs, the change ends with its deadline', async () => {
-    twilio.addNumber(phoneNumber)
-    twilio.fail({ method: 'POST', path: number }, 'hang')
-    const startedAtMs = Date.now()
-    await expect(change(BOTH, 400)).rejects.toThrow(ProviderFailure)
-    expect(Date.now() - startedAtMs).toBeLessThan(3_000)
-    expect(twilio.smsGoesTo(phoneNumber)).toBe('https://demo.twilio.com/welcome/sms/reply')
-  })
+  it.each(['hang', 'drip'] as const)(
+    'and its answer does not come to an end (%s), the change ends with its deadline',
+    async (fault) => {
+      twilio.addNumber(phoneNumber)
+      twilio.fail({ method: 'POST', path: number }, fault)
+      const startedAtMs = Date.now()
+      await expect(change(BOTH, 400)).rejects.toThrow(ProviderFailure)
+      expect(Date.now() - startedAtMs).toBeLessThan(3_000)
+      expect(twilio.smsGoesTo(phoneNumber)).toBe('https://demo.twilio.com/welcome/sms/reply')
+    },
+  )
 
-  it('no error tells the token', async () => {
+  it.each([{ status: 401 }, 'cut'] as const)('no error tells the token: %j', async (fault) => {
     twilio.addNumber(phoneNumber)
-    twilio.fail({ method: 'POST', times: 9 }, { status: 401 })
+    twilio.fail({ method: 'POST', times: 9 }, fault)
     const failed = await change(BOTH).catch((error: unknown) => error)
-    expect(JSON.stringify(failed, Object.getOwnPropertyNames(failed))).not.toContain('the-token')
+    const text = JSON.stringify(failed, Object.getOwnPropertyNames(failed))
+    expect(text).not.toContain('the-token')
+    const basic = Buffer.from(`${ACCOUNT.accountSid}:the-token`).toString('base64')
+    expect(text).not.toContain(basic)
   })
 })
 

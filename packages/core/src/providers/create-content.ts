@@ -45,7 +45,9 @@ const RFC_2822 = /^\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d ([+-]\d{4}|GMT|UTC)
 export function toUtc(text: string): string | null {
   if (!RFC_3339.test(text) && !RFC_2822.test(text)) return null
   const ms = Date.parse(text)
-  return Number.isNaN(ms) ? null : new Date(ms).toISOString()
+  const utc = Number.isNaN(ms) ? '' : new Date(ms).toISOString()
+  // A zone may carry the last day of the year 9999 into a year of six digits.
+  return /^\d{4}-/.test(utc) ? utc : null
 }
 
 /** Rounded; undefined when one of the two is not known, or they stand the wrong way round. */

@@ -63,7 +63,8 @@ function readPlatform(payload: Buffer): readonly EventContent[] {
       order: callOrder(type, call_sid ?? '') ?? recordingOrder(type, textOf(data.recording_sid)),
       messageRef: textOf(data.message_ref),
       campaignId: textOf(data.campaign_id),
-      occurredAt: toUtc(occurred_at ?? ''),
+      // As it was published, to the last digit; only another zone is turned into UTC.
+      occurredAt: occurred_at?.endsWith('Z') === true ? occurred_at : toUtc(occurred_at ?? ''),
       data,
       ...standingOf(event),
     }),

@@ -55,7 +55,7 @@ export type WebhookChangeUpdate = {
 export const APPLYING_LEASE_MS = 60_000
 
 /** Keeps this lock apart from others of two keys. */
-const NUMBER_LOCKS = 729402
+const NUMBER_LOCKS = 729410
 
 function toChange(row: Row): WebhookChange {
   return {

@@ -194,6 +194,8 @@ describe('path tokens', () => {
     expect([ownerOf(first), ownerOf(second), ownerOf(third)]).toEqual([undefined, made.id, made.id])
     await tenant.call('DELETE', `${PATH}/${made.id}`)
     expect([ownerOf(second), ownerOf(third)]).toEqual([undefined, undefined])
+    const row = await rowOf(made.id)
+    expect([row.token_sha256, row.previous_token_sha256]).toEqual([null, null])
   })
 
   it('Twilio accounts have none to rotate', async () => {
@@ -239,6 +241,7 @@ describe('the audit log', () => {
     await tenant.call('PATCH', `${PATH}/${id}`, {})
     await tenant.call('POST', `${PATH}/${id}/rotate-token`)
     await tenant.call('DELETE', `${PATH}/${id}`)
+    expect((await rowOf(id)).api_secret).toBeNull()
     const logs = await app.deps.database.db
       .selectFrom('audit_logs')
       .selectAll()

@@ -31,7 +31,7 @@ function snapshotOf(...rows: readonly Row[]) {
       facts: Partial<RouteFacts> = {},
     ) => {
       const whole = { organizationId: 'org_a', phoneNumber: null, assistantId: null, ...scope }
-      const nothing = { status: '', messageStatus: null, messageRef: '', campaignId: '' }
+      const nothing = { status: '', messageStatus: null, messageRef: '', campaignId: '', data: {} }
       const { phoneNumber } = whole
       return route(snapshot, whole, { ...nothing, type, phoneNumber, ...facts }).map(({ id }) => id)
     },
@@ -148,6 +148,17 @@ describe('a filter', () => {
     expect(ids({}, 'sms_status', both)).toContain('dst_ref')
     expect(ids({}, 'sms_status', { ...both, campaignId: 'c-2' })).not.toContain('dst_ref')
     expect(ids({}, 'sms_status', { ...both, messageRef: '' })).not.toContain('dst_ref')
+  })
+
+  it('by Kudosity’s names lets no other type through that we do not know', () => {
+    const named = snapshotOf({
+      id: 'dst_rcs',
+      filter: { event_type: ['RCS_STATUS', 'SMS_STATUS'] },
+    })
+    const unknown = (event_type: string) => named.ids({}, 'unknown', { data: { event_type } })
+    expect(unknown('RCS_STATUS')).toEqual(['dst_rcs'])
+    expect(unknown('WHATSAPP_STATUS')).toEqual([])
+    expect(named.ids({}, 'sms_status', DELIVERED)).toEqual(['dst_rcs'])
   })
 
   it('that asks for nothing lets everything through', () => {

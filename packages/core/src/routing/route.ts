@@ -5,7 +5,7 @@ import type { Scope, Snapshot } from './snapshot.ts'
 /** What a destination's choice depends on. */
 export type RouteFacts = Pick<
   EventContent,
-  'type' | 'phoneNumber' | 'status' | 'messageStatus' | 'messageRef' | 'campaignId'
+  'type' | 'phoneNumber' | 'status' | 'messageStatus' | 'messageRef' | 'campaignId' | 'data'
 >
 
 /** Kudosity writes numbers without a plus. */
@@ -16,9 +16,12 @@ function passes(filter: DestinationFilter, facts: RouteFacts): boolean {
   const holds = (wanted: readonly string[] | undefined, isValue: (one: string) => boolean) =>
     wanted === undefined || wanted.length === 0 || wanted.some(isValue)
   const sender = bare(facts.phoneNumber ?? '')
+  // Of Kudosity's types that we do not know, only those that were asked for by name.
+  const isNamed = (one: string) => facts.type !== 'unknown' || one === facts.data.event_type
   const isStatus = (one: string) =>
     one.toUpperCase() === facts.messageStatus || one.toLowerCase() === facts.status.toLowerCase()
   return (
+    holds(filter.event_type, isNamed) &&
     holds(filter.sender, (one) => bare(one) === sender) &&
     // Only statuses have one: it keeps nothing else back.
     (facts.messageStatus === null || holds(filter.status, isStatus)) &&
@@ -31,6 +34,8 @@ function passes(filter: DestinationFilter, facts: RouteFacts): boolean {
 function wants(destination: Destination, facts: RouteFacts): boolean {
   const { status, eventTypes, filter } = destination
   if (status === 'disabled') return false
+  // For the organization's own destination for them alone: what names itself or all may be a customer's.
+  if (facts.type === 'operational') return false
   if (!eventTypes.includes('*') && !eventTypes.includes(facts.type)) return false
   return filter === null || passes(filter, facts)
 }

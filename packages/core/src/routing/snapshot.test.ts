@@ -50,7 +50,10 @@ describe('the version', () => {
     snapshot.apply({
       ...NOTHING,
       organizations: [
-        { id: 'org_a', name: 'A', needsChangeApproval: false, version: 9, isDeleted: false },
+        {
+          ...{ id: 'org_a', name: 'A', needsChangeApproval: false, operationsDestinationId: null },
+          ...{ version: 9, isDeleted: false },
+        },
       ],
       phoneNumbers: [number({ version: 3 })],
     })
@@ -176,7 +179,8 @@ describe('organizations, keys and assistants', () => {
   it('come and go', () => {
     const snapshot = createSnapshot()
     const facts = { version: 1, isDeleted: false, organizationId: 'org_a' }
-    const organization = { ...facts, id: 'org_a', name: 'A', needsChangeApproval: false }
+    const settings = { needsChangeApproval: false, operationsDestinationId: 'dst_o' }
+    const organization = { ...facts, id: 'org_a', name: 'A', ...settings }
     const key = { ...facts, id: 'k1', secretSha256: Buffer.alloc(32), scopes: ['read'] as const }
     const assistant = { ...facts, id: 5, fallbackEmail: 'a@b.example' }
     snapshot.apply({
@@ -206,7 +210,12 @@ describe('changes that are the whole', () => {
     const snapshot = createSnapshot()
     const facts = { version: 90, isDeleted: false, organizationId: 'org_a' }
     snapshot.apply({
-      organizations: [{ ...facts, id: 'org_a', name: 'A', needsChangeApproval: false }],
+      organizations: [
+        {
+          ...{ ...facts, id: 'org_a', name: 'A' },
+          ...{ needsChangeApproval: false, operationsDestinationId: null },
+        },
+      ],
       apiKeys: [{ ...facts, id: 'k1', secretSha256: Buffer.alloc(32), scopes: ['read'] }],
       providerAccounts: [account({})],
       assistants: [{ ...facts, id: 5, fallbackEmail: null }],

@@ -9,6 +9,8 @@ export type Organization = Versioned & {
   readonly name: string
   /** URL changes at a provider wait until another key approves. */
   readonly needsChangeApproval: boolean
+  /** Gets the operational events. */
+  readonly operationsDestinationId: string | null
 }
 
 export type ApiKey = Versioned & {

@@ -10,7 +10,6 @@ import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
 const TIMEOUT_MS = 20_000
 const HOLD = { kind: 'hold' } as const
-const NO_COUNTS = { waiting: Number.NaN, active: Number.NaN, delayed: Number.NaN }
 const TAKE = { kind: 'answer', status: 200 } as const
 
 /** Long enough for a loaded machine: a worker that cannot renew its lock in time sends twice. */
@@ -82,8 +81,11 @@ function waitForState(eventId: string, state: string): Promise<unknown> {
 
 /** Jobs of deliveries in Redis, in whatever state. */
 async function countJobs(): Promise<number> {
-  const { waiting, active, delayed } = (await product.queues.counts()).get('deliver-0') ?? NO_COUNTS
-  return waiting + active + delayed
+  const counts = [...(await product.queues.counts())].filter(([queue]) => queue !== 'fallback')
+  return counts.reduce(
+    (sum, [, { waiting, active, delayed }]) => sum + waiting + active + delayed,
+    0,
+  )
 }
 
 async function outcomesOf(evidence: Evidence): Promise<string[]> {

@@ -13,7 +13,8 @@ import { eventIdOf, TENANT } from './tenant.ts'
 /** As many as the ingress takes into one journal write. */
 const BATCH = 200
 
-function createEvent(run: string, sequence: number, form: string): AcceptedEvent {
+/** The nth message of a run, as the ingress accepts it. */
+export function createEvent(run: string, sequence: number, form: string): AcceptedEvent {
   return {
     id: eventIdOf(run, sequence),
     organizationId: TENANT.organizationId,

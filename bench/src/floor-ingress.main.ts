@@ -59,8 +59,9 @@ const accept: WebhookRouterDeps['accept'] = async (event) => {
 const router = createWebhookRouter({
   ...{ snapshot, accept, log, publicBaseUrl: config.PUBLIC_BASE_URL },
   ...{ metrics: createMetrics(createRegistry()), isReady: () => true, nowMs: Date.now },
-  findCallOwner: async () => undefined,
+  calls: { findOwner: async () => undefined, findTenants: async () => [] },
   mayFail: () => false,
+  mayGuess: () => false,
   quarantine: { hold: async () => undefined, holdAuthentic: async () => false },
 })
 const app = createApp({ routers: [router], trustedProxies: [], isDraining: () => false, log })

@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- name…] [--quick] [--keep] [--cpu-prof folder]`: measures accept, deliver and end-to-end on real
+ * `npm run bench [-- name…] [--quick] [--keep] [--cpu-prof folder]`: measures what quality is claimed, on real
  * processes and real stores, prints a table each, and writes bench/results/<name>.json. Exit code 1 when a bench could
  * not be measured or its ledger did not add up; a missed bar is printed, because a busy machine misses bars too.
  */
@@ -10,14 +10,20 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchAccept } from './accept.ts'
 import type { BenchContext } from './bench-context.ts'
+import { benchDead } from './dead.ts'
 import { benchDeliver } from './deliver.ts'
+import { benchDestinations } from './destinations.ts'
 import { benchEndToEnd } from './end-to-end.ts'
+import { benchIsolation } from './isolation.ts'
 import { type BenchResult, formatResult, writeResult } from './result.ts'
 
 const BENCHES: Readonly<Record<string, (context: BenchContext) => Promise<BenchResult>>> = {
   accept: benchAccept,
   deliver: benchDeliver,
   'end-to-end': benchEndToEnd,
+  isolation: benchIsolation,
+  dead: benchDead,
+  destinations: benchDestinations,
 }
 const QUICK_SCALE = 0.25
 

@@ -34,7 +34,9 @@ export type Rig = {
   readonly database: DatabaseHandle
   readonly redis: RedisConnection
   startIngress(): Promise<Server>
-  startWorker(): Promise<BenchProcess>
+  startWorker(
+    env?: Readonly<Record<string, string>>,
+  ): Promise<BenchProcess & { readonly opsPort: number }>
   /** Verifies and answers; with `enqueues` it also adds a bare BullMQ job. */
   startFloorIngress(enqueues: boolean): Promise<Server>
   startFloorWorker(bodyBytes: number): Promise<BenchProcess>
@@ -53,7 +55,8 @@ const START_TIMEOUT_MS = 20_000
 const LOAD_TIMEOUT_MS = 60_000
 const ASK_TIMEOUT_MS = 10_000
 const QUERY_TIMEOUT_MS = 30_000
-const KEYS = `bench:${Buffer.alloc(32, 7).toString('base64')}`
+/** The key ring of the processes, for rows written without them. */
+export const KEYS = `bench:${Buffer.alloc(32, 7).toString('base64')}`
 
 async function waitUntilReady(process: BenchProcess, opsPort: number): Promise<void> {
   const isReady = async () => (await fetch(`http://127.0.0.1:${opsPort}/readyz`)).ok
@@ -159,14 +162,14 @@ export async function openRig(resources: AsyncDisposableStack, options: RigOptio
       await waitUntilReady(process, opsPort)
       return { process, port }
     },
-    async startWorker() {
+    async startWorker(own = {}) {
       const opsPort = await findFreePort()
-      const env = { ...environment, OPS_PORT: String(opsPort) }
+      const env = { ...environment, ...own, OPS_PORT: String(opsPort) }
       const process = await start('worker', '../../apps/worker/src/main.ts', env, {
         withChannel: false,
       })
       await waitUntilReady(process, opsPort)
-      return process
+      return { ...process, opsPort }
     },
     async startFloorIngress(enqueues) {
       const env = { ...environment, ENQUEUES: String(enqueues) }

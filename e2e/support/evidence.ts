@@ -5,6 +5,7 @@ import {
   type LedgerReport,
   readLedgerFile,
 } from '@switchhook/testing/ledger'
+import type { SinkMail } from '@switchhook/testing/smtp-sink'
 import {
   sendTwilioSms,
   type TwilioAnswer,
@@ -117,9 +118,8 @@ export function createEvidence(product: Product, tenant: Tenant): Evidence {
       for (const entry of readLedgerFile(product.receiverLedger)) {
         if (sent.has(entry.id)) ledger.record(entry)
       }
-      for (const { text } of product.smtp.mails) {
-        const id = /^event_id: (evt_\w+)$/m.exec(text ?? '')?.[1]
-        if (id === undefined || sent.has(id)) ledger.emailed(id ?? 'a mail without event_id')
+      for (const id of product.smtp.mails.flatMap(eventIdsOf)) {
+        if (sent.has(id)) ledger.emailed(id)
       }
       const shown = await tenant.api.list<ApiDelivery>('/api/v1/deliveries')
       for (const { event_id, state } of shown) ledger.terminal(event_id, state)
@@ -129,6 +129,18 @@ export function createEvidence(product: Product, tenant: Tenant): Evidence {
       return report
     },
   }
+}
+
+/** The events that a fallback mail stands for: one, or those of a digest, which lists them in its attachment. */
+export function eventIdsOf({ text, attachments }: SinkMail): readonly string[] {
+  const id = /^event_id: (evt_\w+)$/m.exec(text ?? '')?.[1]
+  if (id !== undefined) return [id]
+  const [payload] = attachments
+  if (payload === undefined) return []
+  const { deliveries } = JSON.parse(String(payload.content)) as {
+    deliveries: readonly { event_id: string }[]
+  }
+  return deliveries.map(({ event_id }) => event_id)
 }
 
 type AttemptsRow = { event_id: string; attempts: number; numbers: number[]; max_attempts: number }

@@ -25,6 +25,7 @@ function account(organizationId: string, ...tokens: string[]): ProviderAccount {
     accountSid: SID,
     verifyKeys: tokens.map((token) => createSecretKey(token, 'utf8')),
     basicSha256: null,
+    createdAtMs: 1,
     allowedCidrs: [],
     tokenHashes: [],
     version: 1,
@@ -57,7 +58,12 @@ function createRig(accounts: ProviderAccount[], numbers: PhoneNumber[]) {
       events.push(event)
       return { kind: 'accepted', deliveryIds: [] }
     },
-    findCallOwner: async () => ({ phoneNumber: NUMBER, assistantId: 42 }),
+    calls: {
+      findOwner: async () => ({
+        ...{ callSid: 'CA1', phoneNumber: NUMBER, peerNumber: '+14155550101', assistantId: 42 },
+      }),
+      findTenants: async () => ['org_1'],
+    },
     mayFail: () => true,
     quarantine: {
       hold: async (refused) => void held.push(refused),
@@ -73,7 +79,7 @@ function webhook(authToken: string, extra: [string, string][] = [], to = NUMBER)
   })
   return {
     ...{ method: 'POST', url: URL, headers: sms.headersFor(URL), body: Buffer.from(sms.body) },
-    ...{ clientIp: '192.0.2.1', account: undefined, checkBasic: true },
+    ...{ clientIp: '192.0.2.1', account: undefined, tenantsOfCall: [], checkBasic: true },
   }
 }
 
@@ -107,6 +113,19 @@ describe('a signed webhook', () => {
     )
     await take(deps, webhook('token'))
     expect(events.map(({ organizationId }) => organizationId)).toEqual(['org_2'])
+  })
+
+  it('is given to the tenant that registered its key first, when two have the key and the number', async () => {
+    const [first, second] = [account('org_1', 'token'), account('org_2', 'token')]
+    for (const accounts of [
+      [first, second],
+      [second, first],
+    ]) {
+      const older = accounts.map((one) => ({ ...one, createdAtMs: one === first ? 1 : 2 }))
+      const { deps, events } = createRig(older, [number('org_2'), number('org_1')])
+      await take(deps, webhook('token'))
+      expect(events.map(({ organizationId }) => organizationId)).toEqual(['org_1'])
+    }
   })
 
   it('makes an event of each thing it says: a STOP is a message and an opt-out', async () => {

@@ -9,7 +9,7 @@ import type {
 } from '@switchhook/core/providers/provider'
 import type { ProviderAccount, Snapshot } from '@switchhook/core/routing/snapshot'
 import type { AcceptResult } from './accept-event.ts'
-import type { FindCallOwner } from './find-call-owner.ts'
+import type { CallLookUp, CallOwner } from './call-look-up.ts'
 import type { Quarantine } from './quarantine.ts'
 import { ownNumberOf, type SentWebhook, verifyWebhook } from './verify-webhook.ts'
 
@@ -18,7 +18,7 @@ export type AcceptWebhookDeps = {
   readonly isReady: () => boolean
   readonly nowMs: () => number
   readonly accept: (event: AcceptedEvent, content: EventContent) => Promise<AcceptResult>
-  readonly findCallOwner: FindCallOwner
+  readonly calls: CallLookUp
   readonly quarantine: Pick<Quarantine, 'hold' | 'holdAuthentic'>
   /** False once a sender has failed too often: then nothing is kept of it. */
   readonly mayFail: (clientIp: string | null) => boolean
@@ -90,22 +90,38 @@ function toColumn(text: string | null): string | null {
 
 /** Whose event it is: its number's, or where it names none (a recording), its call's. */
 async function findOwner(
-  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'findCallOwner'>,
+  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'calls'>,
   organizationId: string,
   content: EventContent,
-): Promise<{ readonly phoneNumber: string | null; readonly assistantId: number | null }> {
+): Promise<CallOwner> {
   const phoneNumber = ownNumberOf(content)
   const { callSid } = content
   if (phoneNumber === null && callSid !== null) {
-    const owner = await deps.findCallOwner(organizationId, callSid)
+    const owner = await deps.calls.findOwner(organizationId, [
+      callSid,
+      ...(content.callAliases ?? []),
+    ])
     if (owner !== undefined) return owner
   }
   const number =
     phoneNumber === null ? undefined : deps.snapshot.findPhoneNumber(organizationId, phoneNumber)
   return {
+    callSid,
     phoneNumber: phoneNumber ?? content.phoneNumber,
+    peerNumber: content.peerNumber,
     assistantId: number?.assistantId ?? null,
   }
+}
+
+/** Whose call it may be, where neither path nor number tells whose keys to try. */
+export async function findTenantsOfCall(
+  deps: Pick<AcceptWebhookDeps, 'calls'>,
+  webhook: Pick<SentWebhook, 'account'>,
+  { claimedAccountSid, claimedNumbers, claimedCallIds = [] }: OpenedWebhook,
+): Promise<readonly string[]> {
+  const isNamed =
+    webhook.account !== undefined || claimedAccountSid !== null || claimedNumbers.length > 0
+  return isNamed || claimedCallIds.length === 0 ? [] : deps.calls.findTenants(claimedCallIds)
 }
 
 export type Accepted = {
@@ -117,7 +133,7 @@ export type Accepted = {
 
 /** Makes every event of a verified webhook durable. Sent again after `unavailable`, those that were stored are duplicates. */
 export async function acceptContents(
-  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'findCallOwner' | 'accept'>,
+  deps: Pick<AcceptWebhookDeps, 'snapshot' | 'calls' | 'accept'>,
   account: Pick<ProviderAccount, 'organizationId' | 'provider'>,
   contents: readonly EventContent[],
   { payload, contentType }: Pick<OpenedWebhook, 'payload' | 'contentType'>,
@@ -132,8 +148,8 @@ export async function acceptContents(
         ...{ organizationId, provider, receivedAtMs, contentType, payload },
         type: content.type,
         phoneNumber: toColumn(owner.phoneNumber),
-        peerNumber: toColumn(content.peerNumber),
-        callSid: toColumn(content.callSid),
+        peerNumber: toColumn(owner.peerNumber),
+        callSid: toColumn(owner.callSid),
         assistantId: owner.assistantId,
         order: content.order,
         isStale: false,
@@ -166,7 +182,8 @@ export async function acceptWebhook(
 
   const nowMs = deps.nowMs()
   const opened = provider.open(webhook)
-  const result = verifyWebhook(deps.snapshot, provider, webhook, opened, nowMs)
+  const sent = { ...webhook, tenantsOfCall: await findTenantsOfCall(deps, webhook, opened) }
+  const result = verifyWebhook(deps.snapshot, provider, sent, opened, nowMs)
   switch (result.kind) {
     case 'unreadable':
       return { kind: 'unavailable' }

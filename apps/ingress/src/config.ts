@@ -20,6 +20,7 @@ export const schema = z.object({
   TWILIO_API_BASE_URL: z.url({ protocol: /^https?$/ }).optional(),
   TELNYX_API_BASE_URL: z.url({ protocol: /^https?$/ }).optional(),
   QUARANTINE_TTL_HOURS: z.coerce.number().int().min(1).max(720).default(72),
+  FAILED_TOKENS_PER_MINUTE: z.coerce.number().int().min(1).default(30),
   FAILED_WEBHOOKS_PER_MINUTE: z.coerce.number().int().min(1).default(6_000),
   DRAIN_DELAY_MS: environment.milliseconds(1_000),
 })

@@ -8,17 +8,19 @@ import {
   type HeldWebhook,
   markReleased,
 } from '@switchhook/core/store/quarantine'
-import { type AcceptWebhookDeps, acceptContents } from './accept-webhook.ts'
+import { type AcceptWebhookDeps, acceptContents, findTenantsOfCall } from './accept-webhook.ts'
 import type { QuarantineActions, QuarantineResult } from './api/api-deps.ts'
 import { type SentWebhook, type VerifiedWebhook, verifyWebhook } from './verify-webhook.ts'
 
-export type ReleaseDeps = Pick<AcceptWebhookDeps, 'snapshot' | 'accept' | 'findCallOwner'> & {
+export type ReleaseDeps = Pick<AcceptWebhookDeps, 'snapshot' | 'accept' | 'calls'> & {
   readonly database: Pick<DatabaseHandle, 'db'>
   readonly publicBaseUrl: string
 }
 
 /** What a person may vouch for: nothing was signed, and the password that came with it is not kept. */
 const VOUCHABLE: ReadonlySet<string> = new Set(['wrong_credentials', 'address_not_allowed'])
+
+const ANOTHERS = 'It is another tenant’s.'
 
 type Opened = {
   readonly provider: WebhookProvider
@@ -34,32 +36,34 @@ function reopen(deps: ReleaseDeps, held: HeldWebhook, account?: ProviderAccount)
     url: deps.publicBaseUrl + held.target,
     headers: held.headers,
     body: held.body,
-    ...{ clientIp: held.clientIp, account, checkBasic: false },
+    ...{ clientIp: held.clientIp, account, tenantsOfCall: [], checkBasic: false },
   }
   return { provider, webhook, opened: provider.open(webhook) }
 }
 
-/** As when it came, with today's keys and numbers, and with the organization's own accounts only. */
-function verifyAgain(
+/**
+ * As when it came, with today's keys and numbers of all tenants: what is another's first must not become this one's by
+ * asking.
+ */
+async function verifyAgain(
   deps: ReleaseDeps,
   organizationId: string,
   held: HeldWebhook,
-): { readonly verified: VerifiedWebhook; readonly opened: Opened['opened'] } {
+): Promise<{ readonly verified: VerifiedWebhook; readonly opened: Opened['opened'] }> {
   const accounts = deps.snapshot.accountsOf(organizationId, held.provider)
   const ofPath = accounts.find(({ id }) => id === held.providerAccountId)
   const named = held.target.includes('{token}') && ofPath !== undefined
   const { provider, webhook, opened } = reopen(deps, held, named ? ofPath : undefined)
-  const snapshot = {
-    ...deps.snapshot,
-    findAccounts: (name: typeof provider.name, sid: string) =>
-      deps.snapshot.findAccounts(name, sid).filter((one) => one.organizationId === organizationId),
-    findNumberOwners: (phoneNumber: string) =>
-      deps.snapshot
-        .findNumberOwners(phoneNumber)
-        .filter((one) => one.organizationId === organizationId),
-  }
+  const tenantsOfCall = await findTenantsOfCall(deps, webhook, opened)
+  const sent = { ...webhook, tenantsOfCall }
+  const verified = verifyWebhook(deps.snapshot, provider, sent, opened, held.receivedAtMs)
+  const isAnothers =
+    (verified.kind === 'verified' || verified.kind === 'foreign') &&
+    verified.account.organizationId !== organizationId
   return {
-    verified: verifyWebhook(snapshot, provider, webhook, opened, held.receivedAtMs),
+    verified: isAnothers
+      ? { kind: 'forged', candidates: [], reason: 'unknown_account', detail: ANOTHERS }
+      : verified,
     opened,
   }
 }
@@ -90,10 +94,11 @@ export function createQuarantineActions(deps: ReleaseDeps): QuarantineActions {
   async function look(organizationId: string, id: string) {
     const held = await findHeldWebhook(db, organizationId, id)
     if (held === undefined) return undefined
-    const { verified, opened } = verifyAgain(deps, organizationId, held)
+    const { verified, opened } = await verifyAgain(deps, organizationId, held)
     const isNobodys = held.organizationId === null
     // It claims nothing of this organization's: a stranger hears of it as little as of an id that there never was.
-    if (isNobodys && verified.kind === 'forged' && verified.candidates.length === 0)
+    const isMine = (account: ProviderAccount) => account.organizationId === organizationId
+    if (isNobodys && verified.kind === 'forged' && !verified.candidates.some(isMine))
       return undefined
     const isKnownOwner = verified.kind === 'verified' || verified.kind === 'foreign'
     // Nobody's until its signature holds with somebody's key.

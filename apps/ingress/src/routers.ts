@@ -8,12 +8,13 @@ import type { Router } from 'express'
 import { acceptEvent } from './accept-event.ts'
 import { createApiRouter } from './api/api-router.ts'
 import type { KeyUses } from './api/key-uses.ts'
+import { createCallLookUp } from './call-look-up.ts'
 import type { IngressConfig } from './config.ts'
 import { createFailureLimit } from './failure-limit.ts'
-import { createCallOwnerFinder } from './find-call-owner.ts'
 import { createProviderControl } from './provider-control/provider-control.ts'
 import { createQuarantine } from './quarantine.ts'
 import { createQuarantineActions } from './release.ts'
+import { createReplayLinkRouter } from './replay-link.ts'
 import type { Stores } from './stores.ts'
 import { createWebhookRouter } from './webhook-router.ts'
 
@@ -34,20 +35,26 @@ export function createRouters({ config, stores, metrics, keyUses, log }: Routers
   const isReady = () => refresh.isLoaded()
   const accept = (event: AcceptedEvent, content: EventContent) =>
     acceptEvent(stores.accept, event, content)
-  const findCallOwner = createCallOwnerFinder(apiDatabase, snapshot)
+  const calls = createCallLookUp(apiDatabase)
   const shared = { snapshot, isReady, accept, publicBaseUrl, log }
 
   const webhooks = () =>
     createWebhookRouter({
       ...shared,
-      ...{ findCallOwner, metrics, nowMs: Date.now },
+      ...{ calls, metrics, nowMs: Date.now },
       mayFail: createFailureLimit(config.FAILED_WEBHOOKS_PER_MINUTE).count,
+      mayGuess: createFailureLimit(config.FAILED_TOKENS_PER_MINUTE).count,
       quarantine: createQuarantine({
         pool: apiDatabase.pool,
         spool: stores.spool,
         keepForMs: config.QUARANTINE_TTL_HOURS * HOUR_MS,
         log,
       }),
+    })
+  const replayLinks = () =>
+    createReplayLinkRouter({
+      ...{ nowMs: Date.now, database: apiDatabase, ring: config.ENCRYPTION_KEYS, log },
+      enqueueDelivery: stores.enqueueDelivery,
     })
   const api = () =>
     createApiRouter({
@@ -65,8 +72,9 @@ export function createRouters({ config, stores, metrics, keyUses, log }: Routers
       configChanged: stores.configChanged,
       enqueueDelivery: stores.enqueueDelivery,
       dropDelivery: stores.dropDelivery,
+      readCircuits: stores.readCircuits,
       quarantine: createQuarantineActions({
-        ...{ snapshot, accept, findCallOwner, publicBaseUrl, database: apiDatabase },
+        ...{ snapshot, accept, calls, publicBaseUrl, database: apiDatabase },
       }),
       providerControl: createProviderControl({
         twilioApiBaseUrl: config.TWILIO_API_BASE_URL,
@@ -75,5 +83,8 @@ export function createRouters({ config, stores, metrics, keyUses, log }: Routers
       }),
     })
   const serves = new Set(config.INGRESS_SERVES)
-  return [...(serves.has('webhooks') ? [webhooks()] : []), ...(serves.has('api') ? [api()] : [])]
+  return [
+    ...(serves.has('webhooks') ? [webhooks(), replayLinks()] : []),
+    ...(serves.has('api') ? [api()] : []),
+  ]
 }

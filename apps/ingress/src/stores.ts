@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readCircuits } from '@switchhook/core/circuits'
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { createGroupCommit } from '@switchhook/core/group-commit'
 import type { Logger } from '@switchhook/core/log'
@@ -117,6 +118,7 @@ export function openStores(config: IngressConfig, metrics: Metrics, log: Logger)
     async enqueueDelivery(job: DeliveryJob) {
       await queues.addDelivery(job).catch((error: unknown) => redis.reportFailure(error))
     },
+    readCircuits: (ids: readonly string[]) => readCircuits(connection, ids),
     dropDelivery: (id: string, destinationId: string) => queues.removeDelivery(id, destinationId),
     snapshot,
     refresh,

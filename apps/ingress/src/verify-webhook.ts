@@ -18,6 +18,8 @@ export type SentWebhook = Webhook & {
   readonly clientIp: string | null
   /** Where the path, or what was kept of it, names the account; then no other is tried. */
   readonly account: ProviderAccount | undefined
+  /** Tenants that have a call by one of the names in the webhook, where it names no number. */
+  readonly tenantsOfCall: readonly string[]
   /** A webhook out of quarantine has lost its password. */
   readonly checkBasic: boolean
 }
@@ -93,10 +95,11 @@ function findCandidates(
   if (opened.claimedAccountSid !== null) {
     return snapshot.findAccounts(provider.name, opened.claimedAccountSid)
   }
-  const tenants = opened.claimedNumbers.flatMap((phoneNumber) =>
+  const owners = opened.claimedNumbers.flatMap((phoneNumber) =>
     snapshot.findNumberOwners(phoneNumber).map(({ organizationId }) => organizationId),
   )
-  return [...new Set(tenants)].flatMap((tenant) => snapshot.accountsOf(tenant, provider.name))
+  const tenants = new Set([...owners, ...webhook.tenantsOfCall])
+  return [...tenants].flatMap((tenant) => snapshot.accountsOf(tenant, provider.name))
 }
 
 /** Text senders (`ACME`) and short codes of others are nobody's number; a channel's prefix is not part of one. */
@@ -136,7 +139,10 @@ function verifyWith(
     if (!result.ok) failure = { reason: result.reason, detail: result.detail }
     return result.ok
   })
-  return { verified, failure }
+  // A public key is no secret, and a number can be registered by anybody: whoever was first stays so.
+  const byAge = (a: ProviderAccount, b: ProviderAccount) =>
+    a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1)
+  return { verified: verified.sort(byAge), failure }
 }
 
 /** Who sent this, and to which tenant? Pure over the snapshot; never throws for what a request holds. */

@@ -4,6 +4,7 @@ import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
 import type { WebhookProvider } from '@switchhook/core/providers/provider'
 import { WEBHOOK_PROVIDERS } from '@switchhook/core/providers/registry'
+import type { ProviderAccount } from '@switchhook/core/routing/snapshot'
 import { type Request, type Response, Router, raw } from 'express'
 import {
   type AcceptWebhookDeps,
@@ -14,6 +15,8 @@ import {
 import { MAX_BODY_BYTES } from './http-server.ts'
 
 export type WebhookRouterDeps = AcceptWebhookDeps & {
+  /** False once a sender has tried too many path tokens. */
+  readonly mayGuess: (clientIp: string | null) => boolean
   readonly publicBaseUrl: string
   readonly metrics: Pick<Metrics, 'webhooksReceived' | 'verifyFailures' | 'acceptDuration'>
   readonly log: Logger
@@ -87,6 +90,23 @@ function logResult(
   }
 }
 
+/**
+ * A PBX repeats its URL in every form. The token in it is all that makes its posts believed, so it is not kept; where
+ * there is a signature the body stays what was signed, and the token is no secret.
+ */
+function withoutOwnToken(
+  body: Buffer,
+  account: ProviderAccount | undefined,
+  token: unknown,
+): Buffer {
+  if (typeof token !== 'string' || account === undefined || account.verifyKeys.length > 0) {
+    return body
+  }
+  if (!body.includes(token)) return body
+  // latin1 keeps every byte.
+  return Buffer.from(body.toString('latin1').replaceAll(token, '{token}'), 'latin1')
+}
+
 /** The route as it is listed, with the query but for what repeats the token, however either is spelled. */
 function withoutToken(path: string, originalUrl: string, token: string): string {
   const start = originalUrl.indexOf('?')
@@ -128,8 +148,8 @@ export function createWebhookRouter(deps: WebhookRouterDeps): Router {
       // As the provider was told to call it; never from Host, which the sender chooses.
       url: deps.publicBaseUrl + originalUrl,
       headers: request.headers,
-      body: Buffer.isBuffer(request.body) ? request.body : EMPTY,
-      ...{ clientIp, account, checkBasic: true },
+      body: withoutOwnToken(Buffer.isBuffer(request.body) ? request.body : EMPTY, account, token),
+      ...{ clientIp, account, tenantsOfCall: [], checkBasic: true },
     }
     const result = await acceptWebhook(deps, provider, webhook, target)
     send(response, result)
@@ -156,7 +176,7 @@ export function createWebhookRouter(deps: WebhookRouterDeps): Router {
     metrics.webhooksReceived.inc(fields)
     metrics.verifyFailures.inc({ provider: provider.name, reason: 'unknown_token' })
     log.info(fields, 'webhook.refused')
-    if (deps.mayFail(clientIp)) response.status(404).json({ detail: 'Not Found' })
+    if (deps.mayGuess(clientIp)) response.status(404).json({ detail: 'Not Found' })
     else send(response, { kind: 'failing_too_often', reason: 'unknown_account' })
   }
 

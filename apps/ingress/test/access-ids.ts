@@ -24,6 +24,8 @@ export type Ids = {
   readonly webhook: string
   readonly call: string
   readonly callSid: string
+  readonly replay: string
+  readonly erasure: string
 }
 
 /** What nobody has, in the form of what somebody has. */
@@ -42,6 +44,8 @@ export const UNKNOWN: Ids = {
   change: `chg_${'a'.repeat(26)}`,
   e164: '+61400009999',
   callSid: 'CA-unknown',
+  replay: `rpl_${'a'.repeat(26)}`,
+  erasure: `era_${'a'.repeat(26)}`,
 }
 
 /** Which id stands in a route's path; a route that is not here fails the test. */
@@ -57,6 +61,8 @@ const NAMED: readonly (readonly [prefix: string, name: keyof Ids])[] = [
   ['/api/v1/events/', 'event'],
   ['/api/v1/deliveries/', 'delivery'],
   ['/api/v1/quarantine/', 'quarantined'],
+  ['/api/v1/replays/', 'replay'],
+  ['/api/v1/privacy/erasures/', 'erasure'],
   ['/v2/webhook/', 'webhook'],
   ['/api/v1/calls/sid/', 'callSid'],
   ['/api/v1/calls/', 'call'],
@@ -128,10 +134,16 @@ export async function addEverything(app: ApiTestApp, owner: Tenant): Promise<Ids
   await writeJournal(pool, [
     { event, deliveries: [{ deliveryId: delivery, destinationId: destination }] },
   ])
+  const replay = await owner.call('POST', `/api/v1/destinations/${destination}/replay`, {
+    since: '2026-01-31T00:00:00Z',
+  })
+  const person = { phone_number: '+14155550199' }
+  const erasure = await owner.call('POST', '/api/v1/privacy/erase', person)
   const call = await db.selectFrom('calls').select('id').executeTakeFirstOrThrow()
   return {
     ...{ apiKey, account, destination, delivery, event: event.id, callSid: 'CA-theirs' },
     ...{ quarantined, webhook, change: change.id, e164: NUMBER },
+    ...{ replay: replay.body.id, erasure: erasure.body.id },
     ...{
       apiKeyNumber: String(apiKeyNumber),
       assistant: String(assistant),

@@ -117,6 +117,7 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
     async enqueueDelivery(job) {
       enqueued.push(job)
     },
+    readCircuits: async () => new Map(),
     async dropDelivery(deliveryId) {
       dropped.push(deliveryId)
     },
@@ -125,7 +126,7 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
   const actions = () =>
     createQuarantineActions({
       ...{ snapshot, database, publicBaseUrl: deps.publicBaseUrl, accept: deps.accept },
-      findCallOwner: async () => undefined,
+      calls: { findOwner: async () => undefined, findTenants: async () => [] },
     })
   const app = createApp({
     routers: [createApiRouter(deps)],

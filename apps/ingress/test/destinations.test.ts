@@ -47,6 +47,9 @@ describe('destinations', () => {
       headers: {},
       status: 'active',
       circuit: { state: 'closed', opened_at: null, next_probe_at: null },
+      public_key: null,
+      disabled_at: null,
+      disabled_reason: null,
       implied_by: null,
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
       secret: expect.stringMatching(/^whsec_/),
@@ -75,7 +78,8 @@ describe('destinations', () => {
     const shown = await tenant.call('GET', `/api/v1/destinations/${made.id}`)
     expect(shown.body).toEqual({ ...made, secret: undefined })
     expect(app.deps.snapshot.findDestination(made.id)).toMatchObject({
-      headers: settings.headers,
+      headers: {},
+      sealedHeaders: expect.any(String),
       retry: { maxAttempts: 3, delaysSeconds: [0.5, 2], jitter: false },
       status: 'paused',
     })

@@ -1,4 +1,4 @@
-import { createSecretKey, randomBytes } from 'node:crypto'
+import { createSecretKey, hash, randomBytes } from 'node:crypto'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { silentLogger } from '@switchhook/core/log'
 import { pbx } from '@switchhook/core/providers/pbx'
@@ -53,7 +53,14 @@ function account(organizationId: string, token: string): ProviderAccount {
   return {
     ...{ id: `pac_${organizationId}`, organizationId, provider: 'twilio', accountSid: SID },
     verifyKeys: [createSecretKey(token, 'utf8')],
-    ...{ basicSha256: null, allowedCidrs: [], tokenHashes: [], version: 1, isDeleted: false },
+    ...{
+      createdAtMs: 1,
+      basicSha256: null,
+      allowedCidrs: [],
+      tokenHashes: [],
+      version: 1,
+      isDeleted: false,
+    },
   }
 }
 
@@ -76,7 +83,7 @@ function createRig(changes: Partial<ConfigChanges>) {
       events.push(event)
       return { kind: 'accepted', deliveryIds: [`dlv_of_${event.id}`] }
     },
-    findCallOwner: async () => undefined,
+    calls: { findOwner: async () => undefined, findTenants: async () => [] },
     mayFail: () => true,
   }
   const quarantineOver = (pool: DatabaseHandle['pool']) =>
@@ -98,7 +105,7 @@ function signed(token: string): SentWebhook {
   const url = BASE + TARGET
   return {
     ...{ method: 'POST', url, headers: sms.headersFor(url), body: Buffer.from(sms.body) },
-    ...{ clientIp: '192.0.2.1', account: undefined, checkBasic: true },
+    ...{ clientIp: '192.0.2.1', account: undefined, tenantsOfCall: [], checkBasic: true },
   }
 }
 
@@ -151,7 +158,8 @@ describe('a webhook that failed verification', () => {
     expect(row.organization_id).toBeNull()
     expect(await actions.reverify('org_1', row.id)).toMatchObject({ kind: 'failed' })
     apply({ providerAccounts: [account('org_2', 'right')] })
-    expect(await actions.release('org_1', row.id)).toMatchObject({ kind: 'failed' })
+    // It is another's now, and was never this one's.
+    expect(await actions.release('org_1', row.id)).toBeUndefined()
     expect(await actions.reverify('org_2', row.id)).toEqual({ kind: 'verified' })
     expect(await heldRows()).toMatchObject([{ organization_id: 'org_2' }])
     expect(await actions.reverify('org_1', row.id)).toBeUndefined()
@@ -166,17 +174,62 @@ describe('a webhook that failed verification', () => {
     expect(await actions.release('org_1', 'qua_unknown')).toBeUndefined()
   })
 
-  it('is one of at most a thousand of its tenant', async () => {
+  it('makes place for newer ones: a thousand are kept of a tenant, 200 of a sender', async () => {
     const { deps } = createRig({ providerAccounts: [account('org_1', 'right')] })
-    await database.pool.query(
-      `insert into quarantine (id, organization_id, provider, claimed_numbers, reason, detail, is_authentic, method,
-         target, headers, body, received_at, last_seen_at, expires_at)
-       select 'qua_' || n, 'org_1', 'twilio', '{}', 'r', 'd', false, 'POST', '/', '{}', '', now(), now(), now()
-         from generate_series(1, 999) as n`,
-    )
+    const fill = (prefix: string, ip: string, count: number) =>
+      database.pool.query(
+        `insert into quarantine (id, organization_id, provider, claimed_numbers, reason, detail, is_authentic, method,
+           target, headers, client_ip, body, received_at, last_seen_at, expires_at)
+         select $1 || n, 'org_1', 'twilio', '{}', 'r', 'd', false, 'POST', '/', '{}', $2, '', now(), now(), now()
+           from generate_series(1, $3::int) as n`,
+        [`qua_${prefix}`, ip, count],
+      )
+    const count = async (where: string) =>
+      Number(
+        (await database.pool.query(`select count(*) from quarantine where ${where}`)).rows[0].count,
+      )
+    await fill('old', '192.0.2.1', 250)
     await take(deps, signed('wrong'))
-    await take(deps, signed('wrong'))
-    expect(await heldRows()).toHaveLength(1_000)
+    expect(await count("client_ip = '192.0.2.1'")).toBe(200)
+    expect(await count("reason = 'wrong_signature'")).toBe(1)
+
+    for (let sender = 0; sender < 6; sender += 1)
+      await fill(`s${sender}_`, `198.51.100.${sender}`, 190)
+    await take(deps, { ...signed('wrong'), clientIp: '203.0.113.9' })
+    expect(await count('true')).toBe(1_000)
+    expect(await count("client_ip = '203.0.113.9'")).toBe(1)
+  })
+
+  it('gives way to an authentic one of the same bytes', async () => {
+    const desk: ProviderAccount = {
+      ...account('org_1', 'x'),
+      ...{
+        provider: 'pbx',
+        accountSid: null,
+        verifyKeys: [],
+        basicSha256: hash('sha256', 'a:b', 'buffer'),
+      },
+    }
+    const { deps, actions, apply } = createRig({ providerAccounts: [desk] })
+    const post = (authorization: string) =>
+      acceptWebhook(
+        deps,
+        pbx,
+        {
+          ...signed('x'),
+          headers: { 'content-type': 'application/x-www-form-urlencoded', authorization },
+          body: Buffer.from('sms_number=%2B14155550100&message_id=m2&from=A&body=Hi&timestamp=1'),
+          account: desk,
+        },
+        '/webhooks/pbx/{token}',
+      )
+    expect((await post('Basic eDp5')).kind).toBe('forged')
+    expect((await post(`Basic ${btoa('a:b')}`)).kind).toBe('quarantined')
+    expect((await post('Basic eDp5')).kind).toBe('forged')
+    const [row] = await heldRows()
+    expect(row).toMatchObject({ is_authentic: true, reason: 'unknown_number', seen_count: 3 })
+    apply({ phoneNumbers: [number('org_1')] })
+    expect(await actions.reverify('org_1', row.id)).toEqual({ kind: 'verified' })
   })
 
   it('is not kept when it is large, and is answered while Postgres hangs', async () => {

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { silentLogger } from '@switchhook/core/log'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { expectBurki } from './burki-schemas.ts'
 import {
   type ProviderRestApp,
@@ -71,6 +72,20 @@ describe('syncing', () => {
     expect((await sync()).status).toBe(500)
     rest.twilio.reset()
     rest.telnyx.reset()
+  })
+
+  it('logs no number when an account fails, also when the provider quotes one', async () => {
+    const number = rest.nextNumber()
+    rest.twilio.addNumber(number)
+    rest.twilio.fail({ path: /IncomingPhoneNumbers/ }, { status: 400 })
+    const warn = vi.spyOn(silentLogger, 'warn')
+    await sync()
+    const calls = warn.mock.calls.filter(([, message]) => message === 'number_sync.failed')
+    warn.mockRestore()
+    expect(calls).toMatchObject([
+      [{ organization_id: tenant.id, code: 'status_400_21211' }, 'number_sync.failed'],
+    ])
+    expect(JSON.stringify(calls)).not.toContain(number.slice(1))
   })
 
   it('of an organization without an account imports nothing', async () => {

@@ -180,6 +180,26 @@ describe('PUT …/webhooks', () => {
     expect(rest.twilio.writes()).toEqual([])
   })
 
+  it('tells which applications it took off the number, also to the audit log', async () => {
+    const applications = [rest.twilio.addApplication(), rest.twilio.addApplication()]
+    const [voice, sms] = applications.map(({ sid }) => sid)
+    const sids = { voice_application_sid: voice ?? null, sms_application_sid: sms ?? null }
+    rest.twilio.addNumber(number, sids)
+    await tenant.create('/api/v1/phone-numbers', { phone_number: number, provider: 'twilio' })
+    const answer = await tenant.change({ phone_number: number, ...BOTH })
+    expect(answer.body.message).toBe(
+      `Successfully updated 2 webhook(s) for ${number} via twilio; the number was detached from applications ${voice} and ${sms}`,
+    )
+    const { id, after } = await tenant.latest()
+    expect(after.detached_applications).toEqual([voice, sms])
+    const { details } = await rest.app.deps.database.db
+      .selectFrom('audit_logs')
+      .select('details')
+      .where('resource_id', '=', id)
+      .executeTakeFirstOrThrow()
+    expect(details).toMatchObject({ detached_applications: [voice, sms] })
+  })
+
   it('says that there is no account to do it with', async () => {
     const bare = await rest.app.createTenant()
     await bare.create('/api/v1/phone-numbers', { phone_number: number, provider: 'twilio' })

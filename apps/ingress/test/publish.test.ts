@@ -184,6 +184,7 @@ describe('POST /api/v1/events', () => {
     ['no type', { data: {} }, 422],
     ['an unknown type', { ...event, type: 'nonsense' }, 422],
     ['the type of what we could not read', { ...event, type: 'unknown' }, 422],
+    ['the type of what we tell ourselves', { ...event, type: 'operational' }, 422],
     ['no data', { type: 'transcript' }, 422],
     ['data that is a list', { ...event, data: [] }, 422],
     ['data that is text', { ...event, data: 'x' }, 422],

@@ -11,6 +11,7 @@ export type Tenant = {
   /** May write, and so read. */
   readonly apiKey: string
   readonly readOnlyKey: string
+  readonly adminKey: string
   readonly assistantId: number
   /** Belongs to the assistant. */
   readonly phoneNumber: string
@@ -45,6 +46,7 @@ async function createTenant(app: ApiTestApp, phoneNumber: string): Promise<Tenan
     ...{ organizationId: owner.id, assistantId, phoneNumber, addAssistant, addDestination },
     apiKey: await app.createKey(owner, ['write']),
     readOnlyKey: await app.createKey(owner, ['read']),
+    adminKey: owner.key,
     destinationId: await addDestination(),
   }
 }

@@ -195,6 +195,7 @@ describe('GET /api/v1/events/{id}', () => {
       content_type: 'application/x-www-form-urlencoded',
       delivery_count: 1,
       routed: true,
+      erased_at: null,
       is_stale: false,
       payload: 'é=1',
       payload_encoding: 'utf8',

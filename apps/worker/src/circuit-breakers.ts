@@ -1,18 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { CircuitChange, CircuitMessage, SharedCircuits } from '@switchhook/core/circuits'
 import type { AttemptResult } from '@switchhook/core/delivery/attempt'
+import type { Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
 import { LRUCache } from 'lru-cache'
 import CircuitBreaker from 'opossum'
+import { type CircuitCounts, createCircuitCounts } from './circuit-counts.ts'
+import { createCircuitFleet, type KnownCircuit } from './circuit-fleet.ts'
+import { type AttemptEnd, type CircuitWindow, createCircuitWindow } from './circuit-window.ts'
 
-const WINDOW_MS = 60_000
-const BUCKETS = 6
-const MORE_FAILURES_THAN = 10
-const MIN_FAILED_DELIVERIES = 3
-const MIN_FAILED_SHARE = 0.5
-const FIRST_PAUSE_MS = 30_000
-const MAX_PAUSE_MS = 900_000
 const MAX_BREAKERS = 10_000
-/** How long one waits for the probe of another delivery to come back. */
-const PROBE_WAIT_MS = 2_000
+/** Until the others have answered: more than ASK_MS of the scripts. */
+const ASK_AGAIN_MS = 30
+const MAX_ASKS = 5
+/** So long before a probe is due a delivery waits for it here. */
+const EARLY_MS = 50
+const DISMISS_EVERY_MS = 100
 
 type Attempt = () => Promise<AttemptResult>
 
@@ -24,146 +27,247 @@ class FailedAttempt extends Error {
   }
 }
 
-/** opossum counts what resolves as a success and what throws as a failure. */
+/** opossum takes what resolves for a success and what throws for a failure. */
 async function runAttempt(attempt: Attempt): Promise<AttemptResult> {
   const result = await attempt()
   if (result.outcome !== 'delivered') throw new FailedAttempt(result)
   return result
 }
 
+function endOf(result: AttemptResult): AttemptEnd {
+  if (result.outcome === 'delivered') return 'delivered'
+  return result.isOurFault === true ? 'unknown' : 'failed'
+}
+
 type Circuit = {
+  readonly id: string
   readonly breaker: CircuitBreaker<[Attempt], AttemptResult>
-  /** The deliveries that failed last, each once, the latest at the end, with the time. */
-  readonly failedDeliveries: Map<string, number>
-  pauseMs: number
-  nextProbeAtMs: number
+  readonly counts: CircuitCounts
+  readonly window: CircuitWindow
+  /** By a delivery of this worker. */
+  isProbed: boolean
+}
+
+export type CircuitBreakersOptions = {
+  readonly shared: SharedCircuits
+  /** Has the fleet's messages told, from now on. */
+  readonly subscribe: (hear: (message: CircuitMessage) => void) => void
+  readonly firstPauseMs: number
+  readonly maxPauseMs: number
+  /** Told of each change by the one worker that made it. Must not throw. */
+  readonly onChange: (change: CircuitChange) => void
+  readonly log: Logger
 }
 
 export type CircuitBreakers = {
-  /** How long to hold back; 0 when an attempt may be made now. */
+  /** Resolves when it knows which circuits are open, or when Redis does not tell. */
+  waitUntilLoaded(): Promise<void>
+  /** How long an open circuit holds back, at least; 0 when an attempt may be tried now. */
   holdMs(destinationId: string): number
-  /** Makes the attempt and counts it. `held` when the circuit opened, or is being probed, meanwhile: nothing was sent. */
-  run(destinationId: string, deliveryId: string, attempt: Attempt): Promise<AttemptResult | 'held'>
+  /** For a delivery that is held: how long until its own turn, which with an open circuit is after the next probe. */
+  turnMs(destination: Pick<Destination, 'id' | 'rateLimitPerSecond'>): Promise<number>
+  /** Makes the attempt and counts it. `held`: nothing was sent, since it is open, or too many attempts are under way. */
+  run(
+    destination: Pick<Destination, 'id' | 'timeoutMs'>,
+    deliveryId: string,
+    attempt: Attempt,
+  ): Promise<AttemptResult | 'held'>
+  /** Open and half-open as the whole fleet has them, closed as far as this worker has used them. */
   states(): Readonly<Record<'closed' | 'open' | 'half_open', number>>
   close(): void
 }
 
 /** One timer moves the windows of all breakers; opossum's own would be two timers for each (runtime.md §6). */
-function createWindowClock(): { readonly controller: object; stop(): void } {
+function createWindowClock() {
   const listeners = new Set<() => void>()
-  const timer = setInterval(() => {
-    for (const listener of listeners) listener()
-  }, WINDOW_MS / BUCKETS)
-  timer.unref()
-  const controller = {
+  return {
     on: (_event: string, listener: () => void) => listeners.add(listener),
     removeListener: (_event: string, listener: () => void) => listeners.delete(listener),
     listenerCount: (_event: string, listener: () => void) => (listeners.has(listener) ? 1 : 0),
+    turn: () => {
+      for (const listener of listeners) listener()
+    },
   }
-  return { controller, stop: () => clearInterval(timer) }
+}
+
+const nowMs = (): number => performance.now()
+
+/** Until somebody may probe it: the pause, or the probe under way. */
+function probeInMs(open: KnownCircuit | undefined): number {
+  return Math.max(open?.dueMs ?? 0, open?.probeEndsMs ?? 0) - nowMs()
 }
 
 /**
- * One opossum breaker per destination, local to this worker. A circuit opens when, within 60 s, more than 10 attempts
- * failed, from at least three deliveries, and they are at least half (contract, Fine print 1); opossum keeps the window
- * and the half-open probe, the rule is ours. The pause doubles from 30 s to 15 min.
+ * One opossum breaker per destination; when one opens, and when it is probed, is decided by the fleet together
+ * (docs/decisions/0006-shared-circuits.md). An attempt that fails is counted in Redis before its place in the window is
+ * free again, so that a dead destination gets at most 8 requests of each worker and ten more. A success is counted
+ * in memory only.
  */
-export function createCircuitBreakers(log: Logger): CircuitBreakers {
+export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitBreakers {
+  const { log } = options
   const clock = createWindowClock()
+  const windowsWithWaiting = new Set<CircuitWindow>()
   const circuits = new LRUCache<string, Circuit>({
     max: MAX_BREAKERS,
-    dispose: ({ breaker }) => breaker.shutdown(),
+    dispose: ({ breaker, window }) => {
+      window.dismiss('all')
+      breaker.shutdown()
+    },
   })
+  const fleet = createCircuitFleet({
+    ...options,
+    onChange(change) {
+      const { destinationId, kind, pauseMs } = change
+      log.warn({ destination_id: destinationId, pause_ms: pauseMs }, `circuit.${kind}`)
+      options.onChange(change)
+    },
+    onKnown(id, isOpen) {
+      const circuit = circuits.peek(id)
+      if (circuit === undefined) return
+      if (isOpen) circuit.breaker.open()
+      else {
+        circuit.breaker.close()
+        circuit.counts.clear()
+        circuit.window.startSlowly()
+      }
+      circuit.window.dismiss('all')
+    },
+    onAsked(id) {
+      const successes = circuits.peek(id)?.counts.takeUntold(nowMs()) ?? []
+      if (successes.length > 0) void fleet.report({ id, failedDelivery: '', successes })
+    },
+  })
+  options.subscribe(fleet.hear)
+  void fleet.poll() // Never rejects.
+  const dismissing = setInterval(() => {
+    for (const window of windowsWithWaiting) {
+      window.dismiss('overdue')
+      if (!window.hasWaiting()) windowsWithWaiting.delete(window)
+    }
+  }, DISMISS_EVERY_MS).unref()
+  const turning = setInterval(clock.turn, 60_000).unref()
 
-  function createCircuit(destinationId: string): Circuit {
-    // opossum keeps this very object and reads the pause from it at each opening.
-    const options = {
-      name: destinationId,
+  function createCircuit(id: string): Circuit {
+    const breaker = new CircuitBreaker<[Attempt], AttemptResult>(runAttempt, {
+      name: id,
       timeout: false, // the attempt has its own deadline and always settles
-      // Never by itself: `open` is called when our rule says so. 101 would not do: a slow attempt ends in another
-      // window than it began, so opossum sees more failures than calls.
-      errorThresholdPercentage: Number.POSITIVE_INFINITY,
-      resetTimeout: FIRST_PAUSE_MS,
-      rollingCountTimeout: WINDOW_MS,
-      rollingCountBuckets: BUCKETS,
+      errorThresholdPercentage: Number.POSITIVE_INFINITY, // never by itself
+      // Half open at once: when the pause is over, and who probes, is not for one worker to say.
+      resetTimeout: 0,
+      rollingCountTimeout: 60_000,
+      rollingCountBuckets: 1,
       rollingPercentilesEnabled: false,
       enableSnapshots: false,
-      rotateBucketController: clock.controller,
-    }
-    const breaker = new CircuitBreaker<[Attempt], AttemptResult>(
-      runAttempt,
-      options as CircuitBreaker.Options,
-    )
-    const circuit: Circuit = {
-      breaker,
-      failedDeliveries: new Map(),
-      pauseMs: FIRST_PAUSE_MS,
-      nextProbeAtMs: 0,
-    }
-    breaker.on('open', () => {
-      circuit.nextProbeAtMs = Date.now() + circuit.pauseMs
-      log.warn({ destination_id: destinationId, pause_ms: circuit.pauseMs }, 'circuit.opened')
-      circuit.pauseMs = Math.min(circuit.pauseMs * 2, MAX_PAUSE_MS)
-    })
-    breaker.on('close', () => {
-      circuit.pauseMs = FIRST_PAUSE_MS
-      options.resetTimeout = FIRST_PAUSE_MS
-      circuit.failedDeliveries.clear()
-      log.info({ destination_id: destinationId }, 'circuit.closed')
-    })
-    breaker.on('halfOpen', () => {
-      options.resetTimeout = circuit.pauseMs
-    })
-    circuits.set(destinationId, circuit)
+      rotateBucketController: clock,
+    } as unknown as CircuitBreaker.Options)
+    const window = createCircuitWindow(nowMs)
+    const circuit = { id, breaker, counts: createCircuitCounts(), window, isProbed: false }
+    if (fleet.known.has(id)) breaker.open()
+    circuits.set(id, circuit)
     return circuit
   }
 
-  function noteFailure(circuit: Circuit, deliveryId: string): void {
-    const { breaker, failedDeliveries } = circuit
-    const nowMs = Date.now()
-    failedDeliveries.delete(deliveryId)
-    failedDeliveries.set(deliveryId, nowMs)
-    if (failedDeliveries.size > MIN_FAILED_DELIVERIES) {
-      const [oldest] = failedDeliveries.keys()
-      failedDeliveries.delete(oldest ?? '')
+  async function fire({ breaker }: Circuit, attempt: Attempt): Promise<AttemptResult | 'held'> {
+    try {
+      return await breaker.fire(attempt)
+    } catch (error) {
+      if (error instanceof FailedAttempt) return error.result
+      if (error instanceof Error && CircuitBreaker.isOurError(error)) return 'held'
+      throw error
     }
-    if (!breaker.closed) return
-    const { failures, successes } = breaker.stats
-    const recent = [...failedDeliveries.values()].filter((atMs) => nowMs - atMs < WINDOW_MS)
-    const isBroken =
-      failures > MORE_FAILURES_THAN &&
-      recent.length >= MIN_FAILED_DELIVERIES &&
-      failures >= MIN_FAILED_SHARE * (failures + successes)
-    if (isBroken) breaker.open()
+  }
+
+  /** Resolves when the failure is counted, and the circuit opened where that was one too many. */
+  async function countFailure({ id, counts }: Circuit, deliveryId: string): Promise<void> {
+    counts.failed(nowMs(), deliveryId)
+    let failedDelivery = deliveryId
+    for (let asks = 0; asks < MAX_ASKS && !fleet.known.has(id); asks += 1) {
+      const successes = counts.takeUntold(nowMs())
+      const verdict = await fleet.report({ id, failedDelivery, successes })
+      if (verdict === 'alone' && counts.isBroken(nowMs())) fleet.openAlone(id)
+      if (verdict !== 'asking') return
+      failedDelivery = ''
+      await sleep(ASK_AGAIN_MS)
+    }
+  }
+
+  async function runClosed(circuit: Circuit, deliveryId: string, attempt: Attempt) {
+    const { id, window } = circuit
+    const entered = window.enter()
+    if (typeof entered !== 'boolean') windowsWithWaiting.add(window)
+    if (!(await entered)) return 'held'
+    let end: AttemptEnd = 'unknown'
+    try {
+      if (fleet.known.has(id)) return 'held'
+      const result = await fire(circuit, attempt)
+      if (result === 'held') return 'held'
+      end = endOf(result)
+      if (end === 'delivered') circuit.counts.succeeded(nowMs())
+      if (end === 'failed') await countFailure(circuit, deliveryId)
+      return result
+    } finally {
+      window.leave(end)
+    }
+  }
+
+  /** `closed`: it is no longer open. */
+  async function runProbe(circuit: Circuit, timeoutMs: number, attempt: Attempt) {
+    const { id } = circuit
+    const dueInMs = probeInMs(fleet.known.get(id))
+    if (circuit.isProbed || dueInMs > EARLY_MS) return 'held'
+    circuit.isProbed = true
+    try {
+      if (dueInMs > 0) await sleep(dueInMs + 1)
+      const probe = await fleet.takeProbe(id, timeoutMs)
+      if (probe === 'closed') return 'closed'
+      if (probe === 'open') return 'held'
+      let end: AttemptEnd = 'unknown'
+      try {
+        const result = await fire(circuit, attempt)
+        if (result !== 'held') end = endOf(result)
+        return result
+      } finally {
+        await fleet.settleProbe(probe, end)
+      }
+    } finally {
+      circuit.isProbed = false
+    }
   }
 
   return {
+    waitUntilLoaded: fleet.waitUntilLoaded,
     holdMs(destinationId) {
-      const circuit = circuits.get(destinationId)
-      if (circuit === undefined || circuit.breaker.closed) return 0
-      if (circuit.breaker.halfOpen) return circuit.breaker.pendingClose ? 0 : PROBE_WAIT_MS
-      return Math.max(1, circuit.nextProbeAtMs - Date.now())
+      const open = fleet.known.get(destinationId)
+      if (open === undefined) return 0
+      const waitMs = probeInMs(open)
+      if (waitMs > EARLY_MS) return waitMs
+      return circuits.peek(destinationId)?.isProbed === true ? 1 : 0
     },
-    async run(destinationId, deliveryId, attempt) {
-      const circuit = circuits.get(destinationId) ?? createCircuit(destinationId)
-      try {
-        return await circuit.breaker.fire(attempt)
-      } catch (error) {
-        if (error instanceof Error && CircuitBreaker.isOurError(error)) return 'held'
-        if (!(error instanceof FailedAttempt)) throw error
-        noteFailure(circuit, deliveryId)
-        return error.result
+    async turnMs({ id, rateLimitPerSecond }) {
+      if (fleet.known.has(id)) return await fleet.turnMs(id, rateLimitPerSecond)
+      return circuits.peek(id)?.window.lineMs() ?? 0
+    },
+    async run({ id, timeoutMs }, deliveryId, attempt) {
+      const circuit = circuits.get(id) ?? createCircuit(id)
+      if (fleet.known.has(id)) {
+        const result = await runProbe(circuit, timeoutMs, attempt)
+        if (result !== 'closed') return result
       }
+      return await runClosed(circuit, deliveryId, attempt)
     },
     states() {
       const states = { closed: 0, open: 0, half_open: 0 }
-      for (const { breaker } of circuits.values()) {
-        states[breaker.closed ? 'closed' : breaker.halfOpen ? 'half_open' : 'open'] += 1
+      const atMs = nowMs()
+      for (const { probeEndsMs } of fleet.known.values()) {
+        states[probeEndsMs > atMs ? 'half_open' : 'open'] += 1
       }
+      for (const id of circuits.keys()) if (!fleet.known.has(id)) states.closed += 1
       return states
     },
     close() {
-      clock.stop()
+      clearInterval(dismissing)
+      clearInterval(turning)
+      fleet.stop()
       circuits.clear()
     },
   }

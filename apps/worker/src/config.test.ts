@@ -35,6 +35,6 @@ describe('loadConfig', () => {
   })
 
   it('takes an empty variable for an unset one, as compose leaves it', () => {
-    expect(loadConfig({ ...required, WORKER_CONCURRENCY: '' }).WORKER_CONCURRENCY).toBe(200)
+    expect(loadConfig({ ...required, WORKER_CONCURRENCY: '' }).WORKER_CONCURRENCY).toBe(400)
   })
 })

@@ -1,3 +1,4 @@
+import { UnreadableSecretError } from '@switchhook/core/secrets'
 import { describe, expect, it } from 'vitest'
 import { createDeliverBench, DELIVERED, NOW_MS, REFUSED } from '../test/deliver-bench.ts'
 import {
@@ -6,7 +7,6 @@ import {
   sampleEvent,
   sampleJob,
 } from '../test/sample-delivery.ts'
-import { UnreadableSecretError } from './prepare-request.ts'
 
 const refusing = { post: async () => REFUSED }
 
@@ -155,10 +155,19 @@ describe('a destination', () => {
 })
 
 describe('a circuit that is open', () => {
-  const held = { holdMs: () => 30_000, run: () => Promise.reject(new Error('must not be asked')) }
+  const held = {
+    holdMs: () => 30_000,
+    turnMs: async () => 31_000,
+    run: () => Promise.reject(new Error('must not be asked')),
+  }
+  // Its whole schedule takes longer than the pause.
+  const patient = {
+    findDestination: async () =>
+      sampleDestination({ retry: { maxAttempts: 3, delaysSeconds: [60], jitter: false } }),
+  }
 
-  it('defers until its next probe, at no attempt', async () => {
-    const bench = createDeliverBench({ circuits: held })
+  it('defers until its turn after the next probe, at no attempt', async () => {
+    const bench = createDeliverBench({ circuits: held, ...patient })
     const step = await bench.run({ run: 3 })
     expect(step).toEqual({ kind: 'defer', delayMs: 31_000 })
     expect(bench.happened).toEqual([])
@@ -168,7 +177,7 @@ describe('a circuit that is open', () => {
     const schedule = 20_000
     const at = (ageMs: number) =>
       createDeliverBench({ circuits: held, nowMs: () => RECEIVED_AT_MS + ageMs })
-    expect(await at(schedule).run()).toMatchObject({ kind: 'defer' })
+    expect(await at(schedule).run()).toEqual({ kind: 'defer', delayMs: 1_001 })
     const bench = at(schedule + 1)
     expect(await bench.run({ run: 2 })).toEqual({ kind: 'done' })
     expect(bench.happened).toEqual(['recorded pending', 'mail enqueued'])
@@ -177,11 +186,30 @@ describe('a circuit that is open', () => {
   })
 
   it('defers as well when it opened, or was being probed, just before the attempt', async () => {
-    const bench = createDeliverBench({ circuits: { holdMs: () => 0, run: async () => 'held' } })
-    const step = await bench.run()
-    expect(step).toMatchObject({ kind: 'defer' })
-    expect(step.kind === 'defer' && step.delayMs).toBeGreaterThan(0)
+    const run = async () => 'held' as const
+    const circuits = { holdMs: () => 0, turnMs: async () => 77, run }
+    const bench = createDeliverBench({ circuits })
+    expect(await bench.run()).toEqual({ kind: 'defer', delayMs: 77 })
     expect(bench.happened).toEqual([])
+  })
+})
+
+describe('an attempt that reached nobody by our own fault', () => {
+  const atFault = { post: async () => ({ ...REFUSED, isOurFault: true }) }
+
+  it('is none: it is charged to nobody, counted, and tried again', async () => {
+    const bench = createDeliverBench(atFault)
+    expect(await bench.run({ run: 3 })).toEqual({ kind: 'defer', delayMs: 7_500 })
+    expect(bench.records).toEqual([])
+    const text = await bench.registry.metrics()
+    expect(text).toContain('switchhook_own_faults_total 1')
+    expect(text).not.toContain('switchhook_attempts_total{')
+  })
+
+  it('goes to the mail when its whole schedule would have run out meanwhile', async () => {
+    const bench = createDeliverBench({ ...atFault, nowMs: () => RECEIVED_AT_MS + 20_001 })
+    expect(await bench.run({ run: 2 })).toEqual({ kind: 'done' })
+    expect(bench.fallbacks).toMatchObject([{ attempts: 1 }])
   })
 })
 

@@ -3,24 +3,21 @@ import { type DeliveryJob, decodeEvent } from '@switchhook/core/delivery/deliver
 import { type NextStep, nextStep } from '@switchhook/core/delivery/next-step'
 import { wholeScheduleMs } from '@switchhook/core/delivery/retry-policy'
 import type { AcceptedEvent, Destination } from '@switchhook/core/event'
-import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
-import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
+import type { DeliveryRun, JobStep } from '@switchhook/core/queue'
+import { UnreadableSecretError } from '@switchhook/core/secrets'
 import type { AttemptRecord } from '@switchhook/core/store/delivery-log'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import type { CircuitBreakers } from './circuit-breakers.ts'
+import type { HeedAnswer } from './disable-destination-heed.ts'
+import { cancel, type EndDeliveryDeps, giveUp, idsOf } from './end-delivery.ts'
+import type { Gates, Held } from './gates.ts'
 import type { EventRequest } from './post-event.ts'
-import {
-  type PreparedRequest,
-  toAttemptRecord,
-  toDeliveryRecord,
-  UnreadableSecretError,
-} from './prepare-request.ts'
-import type { RecordDelivery } from './recorder.ts'
+import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
+import type { Slot } from './slots.ts'
 
 /** What delivering needs, and no more. */
-export type DeliverDeps = {
-  readonly nowMs: () => number
+export type DeliverDeps = EndDeliveryDeps & {
   readonly random: () => number
   /** Undefined when there is none, looked up in Postgres if need be; throws when that cannot be told now. */
   readonly findDestination: (id: string) => Promise<Destination | undefined>
@@ -34,68 +31,29 @@ export type DeliverDeps = {
     nowMs: number,
   ) => PreparedRequest
   readonly post: (request: EventRequest) => Promise<AttemptResult>
-  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'run'>
-  readonly record: RecordDelivery
-  readonly enqueueFallback: (job: FallbackJob) => Promise<void>
-  readonly metrics: Pick<Metrics, 'attempts' | 'attemptDuration' | 'deliveryLatency' | 'deliveries'>
-  readonly log: Logger
+  readonly heed: HeedAnswer
+  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'turnMs' | 'run'>
+  readonly gates: Gates
+  /** Makes a job of it there; the one in hand is to end. */
+  readonly moveToSlowLane: (job: DeliveryJob) => Promise<void>
+  readonly metrics: Pick<
+    Metrics,
+    'attempts' | 'attemptDuration' | 'deliveryLatency' | 'deliveries' | 'ownFaults'
+  >
 }
 
 const DONE: JobStep = { kind: 'done' }
 /** After an attempt that no store took note of. */
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
-const PAUSED_RECHECK_MS = 15_000
 /** Spreads what waits for the same moment, so that it does not all come at once. */
 const SPREAD_MS = 2_000
+/** Until the next try, after one that failed by our own fault; as much again is spread. */
+const OWN_FAULT_WAIT_MS = 5_000
 
 const LOST_ATTEMPT: AttemptResult = {
   outcome: 'unreachable',
   error: 'The worker stopped during this attempt; whether the destination got it is not known.',
   ...{ statusCode: null, responseBody: null, responseTimeMs: 0, retryAfterMs: null },
-}
-
-/** Ends a delivery without success: by mail where an address is known. Recorded first, so that a crash between the two is found. */
-async function giveUp(
-  deps: DeliverDeps,
-  job: DeliveryJob,
-  destination: Destination,
-  attempts: number,
-  reason: string,
-  attempt: AttemptRecord | null,
-): Promise<void> {
-  const nowMs = deps.nowMs()
-  const to = destination.fallbackEmail
-  const change = { attempts, dueAtMs: nowMs, reason, attempt }
-  if (to === null) {
-    await deps.record(toDeliveryRecord(job, { ...change, state: 'given_up', fallbackAtMs: null }))
-    deps.metrics.deliveries.inc({ state: 'given_up' })
-    return
-  }
-  await deps.record(toDeliveryRecord(job, { ...change, state: 'pending', fallbackAtMs: nowMs }))
-  await deps.enqueueFallback({ deliveryId: job.deliveryId, to, reason, attempts, delivery: job })
-}
-
-async function cancel(
-  deps: DeliverDeps,
-  job: DeliveryJob,
-  attempts: number,
-  reason: string,
-): Promise<JobStep> {
-  const change = { attempts, dueAtMs: deps.nowMs(), fallbackAtMs: null, attempt: null }
-  await deps.record(toDeliveryRecord(job, { ...change, state: 'cancelled', reason }))
-  deps.metrics.deliveries.inc({ state: 'cancelled' })
-  deps.log.info({ ...idsOf(job), reason }, 'delivery.cancelled')
-  return DONE
-}
-
-function idsOf(job: DeliveryJob): object {
-  return {
-    delivery_id: job.deliveryId,
-    event_id: job.event.id,
-    destination_id: job.destinationId,
-    organization_id: job.event.organizationId,
-    type: job.event.type,
-  }
 }
 
 /**
@@ -132,12 +90,38 @@ async function resume(
   return false
 }
 
-/** The gates: why not now. None of them is an attempt. */
-function holdBack(deps: DeliverDeps, job: DeliveryJob, destination: Destination): number {
-  const spreadMs = deps.random() * SPREAD_MS
-  if (destination.status === 'paused') return PAUSED_RECHECK_MS + spreadMs
-  const holdMs = deps.circuits.holdMs(job.destinationId)
-  return holdMs === 0 ? 0 : holdMs + spreadMs
+/** What a closed gate makes of a delivery: it waits, without a charge, or changes lanes, or is too old. */
+async function holdBack(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  attempts: number,
+  held: Held,
+): Promise<JobStep> {
+  if (held.kind === 'wait') return { kind: 'defer', delayMs: held.delayMs }
+  if (held.kind === 'expired') {
+    return cancel(deps, job, attempts, 'It had become too old to be sent.', 'expired')
+  }
+  // Looks first: a crash between the two leaves two jobs, and somebody may cancel it meanwhile.
+  await deps.moveToSlowLane({ ...job, priorAttempts: attempts, requeued: true })
+  return DONE
+}
+
+/** No delivery waits for ever: when its whole schedule would have run out, it goes to its fallback. */
+async function waitUnlessOverdue(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  attempts: number,
+  destination: Destination,
+  findWaitMs: () => Promise<number>,
+  reason: string,
+): Promise<JobStep> {
+  const leftMs = job.createdAtMs + wholeScheduleMs(destination.retry) - deps.nowMs()
+  if (leftMs >= 0) {
+    const overdueMs = leftMs + 1 + deps.random() * SPREAD_MS
+    return { kind: 'defer', delayMs: Math.min(await findWaitMs(), overdueMs) }
+  }
+  await giveUp(deps, job, destination, attempts, reason, null)
+  return DONE
 }
 
 /**
@@ -161,7 +145,7 @@ function prepareOrFail(
 }
 
 /** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail before the attempt. */
-export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Promise<JobStep> {
+export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobStep> {
   const job = run.data
   const mustLook = run.interrupted || job.requeued
   const progress = mustLook ? await deps.findProgress(job) : undefined
@@ -175,7 +159,14 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
     return DONE
   }
   if (destination.status === 'disabled') {
-    return cancel(deps, job, attempt - 1, 'The destination is disabled.')
+    const { disabledReason } = destination
+    if (disabledReason === null) {
+      return cancel(deps, job, attempt - 1, 'The destination is disabled.')
+    }
+    // Not what its owner decided: nothing of it is dropped without a mail.
+    const reason = `The destination was disabled. ${disabledReason}`
+    await giveUp(deps, job, destination, attempt - 1, reason, null)
+    return DONE
   }
   if (job.event.isStale && destination.skipStale) {
     return cancel(deps, job, attempt - 1, 'A later status had come before this one.')
@@ -187,22 +178,29 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
     await giveUp(deps, job, destination, made, LOST_ATTEMPT.error ?? '', null)
     return DONE
   }
-  const holdMs = holdBack(deps, job, destination)
-  if (holdMs > 0) {
-    const isOverdue = deps.nowMs() - job.createdAtMs > wholeScheduleMs(retry)
-    if (!isOverdue || destination.status === 'paused') return { kind: 'defer', delayMs: holdMs }
-    // No delivery waits for ever: its whole schedule would have run out by now.
-    await giveUp(
-      deps,
-      job,
-      destination,
-      attempt - 1,
-      'The destination was failing all the time.',
-      null,
-    )
-    return DONE
+  const held = await deps.gates.check(destination, run)
+  if (held !== undefined) return holdBack(deps, job, attempt - 1, held)
+  if (deps.circuits.holdMs(job.destinationId) > 0) {
+    const reason = 'The destination was failing all the time.'
+    const turn = () => deps.circuits.turnMs(destination)
+    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason)
   }
+  const gate = await deps.gates.takeSlot(destination, run)
+  if (gate.kind !== 'go') return holdBack(deps, job, attempt - 1, gate)
+  try {
+    return await makeAttempt(deps, job, attempt, destination, gate.slot)
+  } finally {
+    gate.slot.giveBack()
+  }
+}
 
+async function makeAttempt(
+  deps: DeliverDeps,
+  job: DeliveryJob,
+  attempt: number,
+  destination: Destination,
+  slot: Slot,
+): Promise<JobStep> {
   const event = decodeEvent(job.event) ?? (await deps.findEvent(job))
   if (event === undefined) return cancel(deps, job, attempt - 1, 'The payload is no longer kept.')
   const attemptedAtMs = deps.nowMs()
@@ -212,10 +210,24 @@ export async function deliver(deps: DeliverDeps, run: JobRun<DeliveryJob>): Prom
     await giveUp(deps, job, destination, attempt - 1, reason, null)
     return DONE
   }
-  const result = await deps.circuits.run(destination.id, job.deliveryId, () => deps.post(request))
-  if (result === 'held') return { kind: 'defer', delayMs: 1 + deps.random() * SPREAD_MS }
+  const result = await deps.circuits.run(destination, job.deliveryId, async () => {
+    const answer = await deps.post(request)
+    slot.settle()
+    return answer
+  })
+  if (result === 'held') {
+    return { kind: 'defer', delayMs: await deps.circuits.turnMs(destination) }
+  }
+  if (result.isOurFault === true) {
+    deps.metrics.ownFaults.inc()
+    deps.log.warn({ ...idsOf(job), reason: result.error }, 'delivery.own_fault')
+    const waitMs = async () => OWN_FAULT_WAIT_MS * (1 + deps.random())
+    const reason = `The gateway could not reach it: ${result.error}`
+    return waitUnlessOverdue(deps, job, attempt - 1, destination, waitMs, reason)
+  }
 
-  const step = nextStep(result, attempt, retry, deps.random())
+  const step = nextStep(result, attempt, destination.retry, deps.random())
+  await deps.heed(destination, result, step)
   const record = toAttemptRecord(attempt, attemptedAtMs, event.type, request, result)
   try {
     await recordStep(deps, job, destination, attempt, record, step)

@@ -89,9 +89,42 @@ describe('an address that deliveries must not reach', () => {
     '[::ffff:7f00:1]',
     '[::127.0.0.1]',
     '[64:ff9b::7f00:1]',
+    '[64:ff9b:1::7f00:1]',
+    '[2002:7f00:1::]',
+    '[::ffff:0:7f00:1]',
+    '[fe80::1]',
+    '[fd00:ec2::254]',
+    '10.0.0.1',
+    '169.254.169.254',
+    '0xa9fea9fe',
+    '2852039166',
+    '100.100.100.200',
+    '192.168.1.1',
+    '172.16.0.1',
+    '198.18.0.1',
+    '224.0.0.1',
+    '255.255.255.255',
+    'user:password@127.0.0.1',
+    '93.184.216.34@127.0.0.1',
+    'customer.example%40127.0.0.1',
   ])('gets no connection when it is written as %s', async (host) => {
-    expect(await post(host, strict)).toMatchObject(BLOCKED)
+    const result = await post(host, strict)
+    // What is no URL gets no connection either.
+    if (URL.canParse(`http://${host}/`)) expect(result).toMatchObject(BLOCKED)
+    expect(result.outcome).not.toBe('delivered')
     expect(connections).toBe(0)
+  })
+
+  it.each([
+    '127.0.0.1',
+    '127.1',
+    '2130706433',
+    '0x7f.1',
+    '[::ffff:127.0.0.1]',
+    'user:pw@127.0.0.1',
+  ])('is really there: %s reaches it where it is allowed', async (host) => {
+    expect(await post(host, ipv4Loopback)).toMatchObject({ outcome: 'delivered' })
+    expect(connections).toBe(1)
   })
 
   it.each(['localhost', 'LOCALHOST', 'localhost.'])(

@@ -9,10 +9,19 @@ export class BlockedAddressError extends Error {
   readonly code = 'EBLOCKED'
 }
 
-const CONNECT_TIMEOUT_MS = 5_000
+export const CONNECT_TIMEOUT_MS = 5_000
 const MAX_CONNECTIONS_PER_ORIGIN = 256
 const KEEP_ALIVE_MS = 15_000
 const MAX_HEADER_BYTES = 16_384
+
+/** Of every connection to a destination, whichever way it takes. Certificates are verified: Node's default. */
+export const TLS_OPTIONS: buildConnector.BuildOptions = {
+  timeout: CONNECT_TIMEOUT_MS,
+  minVersion: 'TLSv1.2',
+  // One connection is one attempt's: a reset must not take a hundred others with it.
+  allowH2: false,
+  maxCachedSessions: 5_000,
+}
 
 /** As `dns.lookup` with `all`. */
 export type ResolveHost = (
@@ -21,20 +30,23 @@ export type ResolveHost = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void
 
-function blocked(): BlockedAddressError {
+export type AddressRules = Pick<EgressRules, 'isBlockedAddress'>
+
+export function blocked(): BlockedAddressError {
   return new BlockedAddressError('the address is not one that deliveries may reach')
 }
 
+/** The host of a URL without the brackets of an IPv6 literal. */
+export function hostOf({ hostname }: buildConnector.Options): string {
+  return hostname.replace(/^\[|\]$/g, '')
+}
+
 /**
- * undici's agent with the SSRF guard at connect (runtime.md §5.2). Three checks, because each alone has a hole: a
- * literal address never comes to `lookup`; a name is judged by all the addresses it has, and exactly those are
- * connected to; the peer of the finished connection is looked at again.
+ * A name is judged by all the addresses it has, and exactly those are handed on: asked again, the resolver may answer
+ * otherwise.
  */
-export function createEgressAgent(
-  rules: Pick<EgressRules, 'isBlockedAddress'>,
-  resolve: ResolveHost = lookup,
-): Agent {
-  const guardedLookup: LookupFunction = (host, options, callback) => {
+export function guardLookup(rules: AddressRules, resolve: ResolveHost): LookupFunction {
+  return (host, options, callback) => {
     resolve(host, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, '')
       const [first] = addresses
@@ -45,27 +57,40 @@ export function createEgressAgent(
       return callback(null, first.address, first.family)
     })
   }
-  const connect = buildConnector({
-    lookup: guardedLookup,
-    timeout: CONNECT_TIMEOUT_MS,
-    minVersion: 'TLSv1.2',
-    // One connection is one attempt's: a reset must not take a hundred others with it.
-    allowH2: false,
-    maxCachedSessions: 5_000,
-  })
+}
+
+/**
+ * Connects to the destination itself, with the SSRF guard (runtime.md §5.2). Three checks, because each alone has a
+ * hole: a literal address never comes to `lookup`; a name is judged where it is looked up; the peer of the finished
+ * connection is looked at again.
+ */
+function createDirectConnector(
+  rules: AddressRules,
+  resolve: ResolveHost,
+): buildConnector.connector {
+  const connect = buildConnector({ ...TLS_OPTIONS, lookup: guardLookup(rules, resolve) })
+  return (options, callback) => {
+    const host = hostOf(options)
+    if (isIP(host) !== 0 && rules.isBlockedAddress(host)) return callback(blocked(), null)
+    connect(options, (...result) => {
+      const [error, socket] = result
+      if (error === null && rules.isBlockedAddress(socket.remoteAddress ?? '')) {
+        socket.destroy()
+        return callback(blocked(), null)
+      }
+      callback(...result)
+    })
+  }
+}
+
+/** undici's agent for everything that goes to destinations; `connect` in place of going there directly. */
+export function createEgressAgent(
+  rules: AddressRules,
+  resolve: ResolveHost = lookup,
+  connect: buildConnector.connector = createDirectConnector(rules, resolve),
+): Agent {
   return new Agent({
-    connect(options, callback) {
-      const host = options.hostname.replace(/^\[|\]$/g, '')
-      if (isIP(host) !== 0 && rules.isBlockedAddress(host)) return callback(blocked(), null)
-      connect(options, (...result) => {
-        const [error, socket] = result
-        if (error === null && rules.isBlockedAddress(socket.remoteAddress ?? '')) {
-          socket.destroy()
-          return callback(blocked(), null)
-        }
-        callback(...result)
-      })
-    },
+    connect,
     connections: MAX_CONNECTIONS_PER_ORIGIN,
     pipelining: 1,
     allowH2: false,

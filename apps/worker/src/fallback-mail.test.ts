@@ -20,6 +20,8 @@ function mailOf(
     serviceId: 'SVC-9',
     webhookUrl: 'https://pbx.example/sms?a=1&b=2',
     publicBaseUrl: 'https://hooks.example',
+    replayUrl: 'https://hooks.example/replay/k1.dlv_1.abc.mac',
+    replayUntilMs: Date.UTC(2026, 10, 28, 1, 2),
     ...overrides,
   })
 }
@@ -48,6 +50,7 @@ delivery_id: dlv_1
 attempts: 10
 last_error: The destination answered 500.
 
+Send it again (one click, until 2026-11-28 01:02 UTC): https://hooks.example/replay/k1.dlv_1.abc.mac
 All attempts (with your API key): https://hooks.example/api/v1/deliveries/dlv_1
 `)
   })
@@ -62,6 +65,13 @@ All attempts (with your API key): https://hooks.example/api/v1/deliveries/dlv_1
       expect(html).toContain(`<th align="left">${name}</th><td>${shown}</td>`)
     }
     expect(html).toContain('It&#39;s working!!!')
+  })
+
+  it('has the link that sends it again in both parts', () => {
+    const { text, html } = mailOf()
+    const url = 'https://hooks.example/replay/k1.dlv_1.abc.mac'
+    expect(text).toContain(`UTC): ${url}\n`)
+    expect(html).toContain(`<a href="${url}">${url}</a>`)
   })
 
   it('names event and number in its subject, and the delivery in its id', () => {

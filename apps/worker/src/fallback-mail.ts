@@ -1,6 +1,7 @@
 import type { AcceptedEvent } from '@switchhook/core/event'
 import type { EventContent } from '@switchhook/core/providers/provider'
 
+/** One address, both parts, and the event's body as it came. */
 export type FallbackMail = {
   readonly to: string
   readonly subject: string
@@ -8,7 +9,8 @@ export type FallbackMail = {
   readonly html: string
   /** Stable per delivery: a mail sent twice is one mail to whoever reads it. */
   readonly messageId: string
-  readonly payload: Buffer
+  /** Attached as payload.json; null for a mail that stands for no delivery. */
+  readonly payload: Buffer | null
 }
 
 export type FallbackMailInput = {
@@ -21,6 +23,8 @@ export type FallbackMailInput = {
   readonly serviceId: string
   readonly webhookUrl: string
   readonly publicBaseUrl: string
+  readonly replayUrl: string
+  readonly replayUntilMs: number
 }
 
 const MAX_SUBJECT_CHARACTERS = 200
@@ -28,14 +32,14 @@ const MAX_SUBJECT_CHARACTERS = 200
 const MAX_FACT_CHARACTERS = 2_048
 
 /** Control characters but tab and line feed: nothing that a header or a terminal would obey. */
-function clean(text: string): string {
+export function clean(text: string): string {
   return text
     .replaceAll('\r\n', '\n')
     .replaceAll(/[^\P{Cc}\t\n]/gu, '')
     .toWellFormed()
 }
 
-function oneLine(text: string, maxCharacters: number): string {
+export function oneLine(text: string, maxCharacters: number): string {
   return clean(text).replaceAll(/\s+/g, ' ').trim().slice(0, maxCharacters).toWellFormed()
 }
 
@@ -47,7 +51,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 }
 
-function escapeHtml(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ESCAPES[character] ?? '')
 }
 
@@ -81,12 +85,15 @@ export function createFallbackMail(input: FallbackMailInput): FallbackMail {
   const intro = `This ${event.type} could not be delivered to your webhook after ${input.attempts} attempts. Nothing else will be sent for it.`
   const title = `[Switchhook] ${event.type} for ${number || event.id} was not delivered`
   const link = `${input.publicBaseUrl}/api/v1/deliveries/${input.deliveryId}`
+  const until = new Date(input.replayUntilMs).toISOString().slice(0, 16).replace('T', ' ')
+  const replay = `Send it again (one click, until ${until} UTC):`
   const text = [
     intro,
     '',
     ...(message === '' ? [] : ['Message:', '', message, '']),
     ...facts.map(([name, value]) => `${name}: ${value}`),
     '',
+    `${replay} ${input.replayUrl}`,
     `All attempts (with your API key): ${link}`,
     '',
   ].join('\n')
@@ -99,6 +106,7 @@ export function createFallbackMail(input: FallbackMailInput): FallbackMail {
     `<p>${escapeHtml(intro)}</p>`,
     message === '' ? '' : `<pre style="white-space:pre-wrap">${escapeHtml(message)}</pre>`,
     `<table cellpadding="4">${rows.join('')}</table>`,
+    `<p>${escapeHtml(replay)}<br><a href="${escapeHtml(input.replayUrl)}">${escapeHtml(input.replayUrl)}</a></p>`,
     `<p>All attempts (with your API key): ${escapeHtml(link)}</p>`,
     '</body></html>',
   ].join('\n')

@@ -1,24 +1,47 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openSharedCircuits, subscribeToCircuits } from '@switchhook/core/circuits'
+import { createEgressWatch } from '@switchhook/core/delivery/own-fault'
 import { createEgressRules } from '@switchhook/core/egress-rules'
 import { createLogger } from '@switchhook/core/log'
 import { createMetrics, createRegistry } from '@switchhook/core/metrics'
 import { startOperationsServer } from '@switchhook/core/operations-server'
+import { createParkedDeliveries } from '@switchhook/core/parked-deliveries'
 import { startDeliveryConsumer, startFallbackConsumer } from '@switchhook/core/queue'
+import { announceConfigChange } from '@switchhook/core/snapshot-refresh'
+import { writeCircuitChanges } from '@switchhook/core/store/circuit-changes'
 import { createCircuitBreakers } from './circuit-breakers.ts'
+import { startCircuitHistory } from './circuit-history.ts'
 import { loadConfig } from './config.ts'
 import { type DeliverDeps, deliver } from './deliver.ts'
+import { startDisabling } from './disable-destination.ts'
+import { createHeeding } from './disable-destination-heed.ts'
+import { createOwnerTeller } from './disable-destination-tell.ts'
 import { createEgressAgent } from './egress-agent.ts'
+import { createSharedLookup } from './egress-lookup.ts'
+import { createProxyConnector } from './egress-proxy.ts'
+import { joinFleet } from './fleet.ts'
+import { createGates } from './gates.ts'
 import { createGauges } from './gauges.ts'
+import { startLongWork } from './long-work.ts'
 import { createLookUps } from './look-ups.ts'
+import { toOperationalChanges } from './operational-events.ts'
 import { postEvent } from './post-event.ts'
-import { createSigningKeys, prepareRequest } from './prepare-request.ts'
-import { parseFallbackJob, type SendFallbackDeps, sendFallback } from './send-fallback.ts'
+import { createSecretOpener, prepareRequest } from './prepare-request.ts'
+import { createRateLimits } from './rate-limits.ts'
+import { startResumingParked } from './resume-parked.ts'
+import { parseFallbackJob, sendFallback } from './send-fallback.ts'
+import { createFallbackDeps, createTelling } from './send-fallback-deps.ts'
 import { createMailSender } from './send-mail.ts'
+import { startOperatorNotices } from './send-operator-notice.ts'
+import { createSlots } from './slots.ts'
 import { openStores } from './stores.ts'
 import { startUpkeep } from './upkeep.ts'
 
 const FALLBACK_CONCURRENCY = 5
+const DISABLING_EVERY_MS = 5_000
+/** Longer than an ingress takes to accept. */
+const ERASURE_SETTLES_MS = 3_000
 const config = loadConfig(process.env)
 const log = createLogger('worker', config.LOG_LEVEL)
 const registry = createRegistry()
@@ -28,7 +51,25 @@ const stopSignal = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT
 // Closed in reverse, on a signal or when starting fails.
 await using resources = new AsyncDisposableStack()
 const stores = resources.adopt(openStores(config, metrics, log), (opened) => opened.close())
-const circuits = resources.adopt(createCircuitBreakers(log), (breakers) => breakers.close())
+const { tell, record } = createTelling(stores, log)
+const history = resources.adopt(
+  startCircuitHistory(async (changes) => {
+    await writeCircuitChanges(stores.logPool, changes)
+    await tell(toOperationalChanges(changes))
+  }, log),
+  (writing) => writing.stop(),
+)
+const circuits = resources.adopt(
+  createCircuitBreakers({
+    shared: openSharedCircuits(stores.connection),
+    subscribe: (hear) => subscribeToCircuits(stores.circuitSubscriber, hear),
+    firstPauseMs: config.CIRCUIT_FIRST_PAUSE_MS,
+    maxPauseMs: config.CIRCUIT_MAX_PAUSE_MS,
+    onChange: history.note,
+    log,
+  }),
+  (breakers) => breakers.close(),
+)
 const operations = resources.adopt(
   await startOperationsServer({
     host: config.OPS_HOST,
@@ -43,27 +84,50 @@ const rules = createEgressRules({
   allowedCidrs: config.DESTINATION_ALLOWED_CIDRS,
   allowHttp: config.DESTINATION_ALLOW_HTTP,
 })
-const agent = resources.adopt(createEgressAgent(rules), (opened) => opened.destroy())
+const { EGRESS_PROXY_URL: proxyUrl } = config
+const resolveHost = createSharedLookup()
+const connect =
+  proxyUrl === undefined ? undefined : createProxyConnector(proxyUrl, rules, resolveHost)
+const agent = resources.adopt(createEgressAgent(rules, resolveHost, connect), (opened) =>
+  opened.destroy(),
+)
+const watch = createEgressWatch()
 const sender = resources.adopt(createMailSender(config.SMTP_URL, config.MAIL_FROM), (opened) =>
   opened.close(),
 )
 
-const { snapshot, queues, spool, findDestination, record } = stores
-const keys = createSigningKeys(config.ENCRYPTION_KEYS)
+const { snapshot, queues, spool, findDestination } = stores
+const openSecrets = createSecretOpener(config.ENCRYPTION_KEYS)
 const shared = {
   ...{ nowMs: Date.now, snapshot, findDestination, record, metrics, log },
   ...createLookUps(stores.logPool, stores.postgres, spool),
 }
+const fleet = resources.adopt(joinFleet(stores.connection, log), (joined) => joined.stop())
+const parked = createParkedDeliveries(stores.connection, queues)
+const chance = { nowMs: Date.now, random: Math.random }
+const slots = createSlots({
+  ...{ ...chance, concurrency: config.WORKER_CONCURRENCY, shareOf: fleet.shareOf },
+})
+const rateLimits = createRateLimits(stores.connection, Math.random)
+const disabling = resources.adopt(
+  startDisabling({
+    ...{ database: stores.upkeepDatabase, nowMs: Date.now, everyMs: DISABLING_EVERY_MS, log },
+    announce: () => announceConfigChange(stores.connection),
+    tellOwner: createOwnerTeller({ sender, tell, publicBaseUrl: config.PUBLIC_BASE_URL }),
+  }),
+  (started) => started.stop(),
+)
 const deliverDeps: DeliverDeps = {
   ...{ ...shared, random: Math.random, circuits },
-  prepare: (event, destination, nowMs) => prepareRequest(event, destination, snapshot, keys, nowMs),
-  post: (request) => postEvent(agent, request),
+  prepare: (event, destination, nowMs) =>
+    prepareRequest(event, destination, snapshot, openSecrets, nowMs),
+  post: (request) => postEvent(agent, request, watch),
+  heed: createHeeding({ slots, disabling, log }),
   enqueueFallback: (job) => queues.addFallback(job),
+  moveToSlowLane: (job) => queues.addDelivery(job, 'slow'),
+  gates: createGates({ ...chance, slots, fleet, rateLimits, parked }),
 }
-const fallbackDeps: SendFallbackDeps = {
-  ...{ ...shared, sender, publicBaseUrl: config.PUBLIC_BASE_URL, sentUnrecorded: new Set() },
-  retryForMs: config.MAIL_RETRY_HOURS * 3_600_000,
-}
+const fallbackDeps = createFallbackDeps(config, stores, { ...shared, sender, tell })
 
 // Without the configuration every destination would look deleted.
 while (!stores.refresh.isLoaded()) {
@@ -77,6 +141,20 @@ resources.defer(
     retentionDays: config.RETENTION_DAYS,
   }),
 )
+resources.defer(
+  startLongWork({
+    ...{ database: stores.upkeepDatabase, queues, spool, log },
+    ...{ everyMs: config.REQUEUE_EVERY_MS, settleMs: ERASURE_SETTLES_MS },
+  }),
+)
+resources.defer(
+  startResumingParked({ parked, log, findDestination: (id) => snapshot.findDestination(id) }),
+)
+const to = config.OPERATOR_EMAIL
+if (to !== undefined) {
+  resources.defer(startOperatorNotices({ pool: stores.upkeepPool, sender, to, log }))
+}
+await Promise.all([fleet.joined, circuits.waitUntilLoaded()])
 const consumer = { connection: stores.consuming, lockMs: config.WORKER_LOCK_MS, log }
 const consumers = [
   startDeliveryConsumer(

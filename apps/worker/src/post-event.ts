@@ -1,8 +1,10 @@
 import { type AttemptResult, isSuccess, truncateBody } from '@switchhook/core/delivery/attempt'
+import { createEgressWatch, type EgressWatch } from '@switchhook/core/delivery/own-fault'
 import { parseRetryAfter } from '@switchhook/core/delivery/retry-policy'
 import type { Outcome } from '@switchhook/core/event'
 import { type Dispatcher, errors, request } from 'undici'
 import { BlockedAddressError } from './egress-agent.ts'
+import { trackConnection } from './post-event-connection.ts'
 
 export type EventRequest = {
   readonly url: string
@@ -17,10 +19,21 @@ const MAX_RESPONSE_BYTES = 4 * 10_240 + 4
 
 type Failure = { readonly outcome: Outcome; readonly error: string }
 
+const UNKNOWN_ISSUER: Failure = {
+  outcome: 'unreachable',
+  error: 'The certificate cannot be verified: its issuer is unknown.',
+}
+const OLD_TLS: Failure = {
+  outcome: 'unreachable',
+  error: 'The destination does not speak TLS 1.2 or newer.',
+}
+const NO_TLS: Failure = { outcome: 'unreachable', error: 'The destination does not speak TLS.' }
 const INVALID_ANSWER: Failure = { outcome: 'refused', error: 'The answer is not valid HTTP.' }
 
 /** What a person can act on, by the code of undici, Node or OpenSSL. Never the error's own text: it may hold an address. */
 const FAILURES: Readonly<Record<string, Failure>> = {
+  EPROXY: { outcome: 'unreachable', error: 'The egress proxy of the gateway failed.' },
+  EPROXIED: { outcome: 'unreachable', error: 'The egress proxy could not connect.' },
   EBLOCKED: { outcome: 'blocked', error: 'The address is not one that deliveries may reach.' },
   ECONNREFUSED: { outcome: 'unreachable', error: 'The connection was refused.' },
   ECONNRESET: { outcome: 'unreachable', error: 'The connection was reset.' },
@@ -48,11 +61,21 @@ const FAILURES: Readonly<Record<string, Failure>> = {
     outcome: 'unreachable',
     error: 'The certificate is self-signed.',
   },
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_ISSUER,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_ISSUER,
+  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_ISSUER,
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: OLD_TLS,
+  ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,
+  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: {
     outcome: 'unreachable',
-    error: 'The certificate cannot be verified: its issuer is unknown.',
+    error: 'The destination asks for a client certificate.',
   },
 }
+
+/** On a connection that was used before: what its end looks like when it met our request half-way. */
+const CLOSED_CODES: ReadonlySet<string> = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return ''
@@ -86,23 +109,59 @@ async function readBody(body: Dispatcher.ResponseData['body']): Promise<string> 
 }
 
 /**
- * One HTTP POST with a deadline over all of it: connecting, sending, the last byte of the answer. Redirects are not
- * followed, nothing is decompressed. Never throws: whatever happens is an outcome.
+ * undici hears of an abort only once it has a connection, and may wait long for one: in its queue, for the resolver, for
+ * the handshake. The request is never sent then.
  */
-export async function postEvent(agent: Dispatcher, event: EventRequest): Promise<AttemptResult> {
+async function untilAborted(
+  work: Promise<Dispatcher.ResponseData>,
+  signal: AbortSignal,
+): Promise<Dispatcher.ResponseData> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const onAbort = () => {
+    reject(signal.reason)
+    work.then(
+      ({ body }) => body.destroy(),
+      () => undefined,
+    )
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    // The signal lives until its time is up, and would keep the whole answer alive.
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Of a request that got no connection: true when that is our own fault, the proxy's, or what the watch says. */
+function isOurFault(code: string, watch: EgressWatch, url: string): boolean {
+  // Nothing was tried: it tells nothing about our way out.
+  if (code === 'EBLOCKED') return false
+  return (
+    code === 'EPROXY' || watch.isOwnFault(code, URL.parse(url)?.hostname ?? '', performance.now())
+  )
+}
+
+/**
+ * One HTTP POST with a deadline over all of it: connecting, sending, the last byte of the answer. Redirects are not
+ * followed, nothing is decompressed. Never throws: whatever happens is an outcome. `watch` sees what came through.
+ */
+export async function postEvent(
+  agent: Dispatcher,
+  event: EventRequest,
+  watch: EgressWatch = createEgressWatch(),
+): Promise<AttemptResult> {
   const startedAtMs = performance.now()
   const elapsedMs = (): number => Math.round(performance.now() - startedAtMs)
   const signal = AbortSignal.timeout(event.timeoutMs)
+  const connection = trackConnection(event.body)
   let statusCode: number | null = null
   let retryAfterMs: number | null = null
   try {
-    const { headers, body, ...response } = await request(event.url, {
-      dispatcher: agent,
-      method: 'POST',
-      headers: event.headers,
-      body: event.body,
-      signal,
-    })
+    const options = { dispatcher: agent, headers: event.headers, body: event.body, signal }
+    const sending = request(event.url, { ...options, method: 'POST' })
+    const { headers, body, ...response } = await untilAborted(sending, signal)
+    watch.reached()
     statusCode = response.statusCode
     const retryAfter = headers['retry-after']
     if (statusCode === 429 || statusCode === 503) {
@@ -118,13 +177,18 @@ export async function postEvent(agent: Dispatcher, event: EventRequest): Promise
     }
   } catch (error) {
     const failure = toFailure(error, signal, event.timeoutMs)
+    const facts = { statusCode, retryAfterMs, responseBody: null, responseTimeMs: elapsedMs() }
     // The status line decides: an answer that breaks off, or never ends, after a 200 was a 200.
-    const isDelivered = statusCode !== null && isSuccess(event.successRule, statusCode)
-    return {
-      outcome: isDelivered ? 'delivered' : failure.outcome,
-      error: isDelivered ? null : failure.error,
-      ...{ statusCode, retryAfterMs, responseBody: null },
-      responseTimeMs: elapsedMs(),
+    if (statusCode !== null && isSuccess(event.successRule, statusCode)) {
+      return { outcome: 'delivered', error: null, ...facts }
     }
+    const code = codeOf(error)
+    if (connection.isMade()) {
+      watch.reached()
+      const isClosed = statusCode === null && !signal.aborted && CLOSED_CODES.has(code)
+      return { ...failure, ...facts, wasClosedUnderUs: isClosed && connection.isReused() }
+    }
+    const connectCode = signal.aborted ? 'UND_ERR_CONNECT_TIMEOUT' : code
+    return { ...failure, ...facts, isOurFault: isOurFault(connectCode, watch, event.url) }
   }
 }

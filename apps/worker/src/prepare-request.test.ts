@@ -1,17 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { createSigningSecret } from '@switchhook/core/delivery/signature'
+import { createPublicKey, randomBytes, verify } from 'node:crypto'
+import { createSigningPair, createSigningSecret } from '@switchhook/core/delivery/signature'
 import type { Destination } from '@switchhook/core/event'
-import { encryptSecret, parseKeyRing } from '@switchhook/core/secrets'
+import { encryptSecret, parseKeyRing, UnreadableSecretError } from '@switchhook/core/secrets'
 import { sealOf } from '@switchhook/core/store/config-changes'
+import { sealHeaders } from '@switchhook/core/store/destination-headers'
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, it } from 'vitest'
 import { sampleDestination, sampleEvent } from '../test/sample-delivery.ts'
-import {
-  createSigningKeys,
-  prepareRequest,
-  toAttemptRecord,
-  UnreadableSecretError,
-} from './prepare-request.ts'
+import { createSecretOpener, prepareRequest, toAttemptRecord } from './prepare-request.ts'
 
 const ring = parseKeyRing(`k1:${randomBytes(32).toString('base64')}`)
 const [secret, previous] = [createSigningSecret(), createSigningSecret()]
@@ -21,7 +17,7 @@ const sealed = seal(secret)
 function prepare(overrides: Partial<Destination> = {}, nowMs = Date.now()) {
   const destination = sampleDestination({ secret: sealed, ...overrides })
   const snapshot = { findPhoneNumber: () => undefined }
-  return prepareRequest(sampleEvent(), destination, snapshot, createSigningKeys(ring), nowMs)
+  return prepareRequest(sampleEvent(), destination, snapshot, createSecretOpener(ring), nowMs)
 }
 
 describe('the request of an attempt', () => {
@@ -53,8 +49,16 @@ describe('the request of an attempt', () => {
       'Webhook-Signature': 'forged',
       'CONTENT-TYPE': 'text/html',
       'Webhook-Id': 'x',
+      Host: 'other.example',
+      Cookie: 'a=b',
+      'X-Forwarded-For': '10.0.0.1',
+      'Transfer-Encoding': 'chunked',
+      'Proxy-Authorization': 'Basic x',
     }
-    const { headers } = prepare({ headers: configured })
+    const sealedHeaders = sealHeaders(ring, 'dst_sample', configured)
+    const { headers } = prepare({ sealedHeaders })
+    // From before they were sealed: the same.
+    expect(prepare({ headers: configured }, 0).headers['x-own']).toBe('a')
     const names = Object.keys(headers).map((name) => name.toLowerCase())
     expect(new Set(names).size).toBe(names.length)
     expect(headers).toMatchObject({
@@ -64,6 +68,8 @@ describe('the request of an attempt', () => {
       'webhook-id': 'evt_sample',
     })
     expect(Object.values(headers)).not.toContain('forged')
+    const allowed = ['authorization', 'content-type', 'user-agent', 'x-own']
+    expect(names.filter((name) => !name.startsWith('webhook-')).sort()).toEqual(allowed)
   })
 
   it('holds with both secrets during a rotation, and with the new one alone after it', () => {
@@ -79,6 +85,33 @@ describe('the request of an attempt', () => {
     }
   })
 
+  it('is signed by its ed25519 pair as well, and by the pair before during a rotation', () => {
+    const nowMs = Date.now()
+    const [pair, before] = [createSigningPair(), createSigningPair()]
+    const sealPair = ({ privateKey }: typeof pair) =>
+      encryptSecret(ring, privateKey, sealOf('dst_sample', 'ed25519_key'))
+    const { headers, body } = prepare(
+      {
+        ed25519Key: sealPair(pair),
+        previousEd25519Key: sealPair(before),
+        previousEd25519KeyExpiresAtMs: nowMs + 1,
+      },
+      nowMs,
+    )
+    const signatures = String(headers['webhook-signature']).split(' ')
+    expect(signatures.map((one) => one.slice(0, one.indexOf(',')))).toEqual(['v1', 'v1a', 'v1a'])
+    const head = `${headers['webhook-id']}.${headers['webhook-timestamp']}.`
+    const message = Buffer.concat([Buffer.from(head), body])
+    for (const [index, { publicKey }] of [pair, before].entries()) {
+      const x = Buffer.from(publicKey.slice('whpk_'.length), 'base64').toString('base64url')
+      const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+      const signature = Buffer.from(signatures[index + 1]?.slice('v1a,'.length) ?? '', 'base64')
+      expect(verify(null, message, key, signature)).toBe(true)
+    }
+    // A library that knows the shared secret alone still finds its own.
+    expect(new Webhook(secret).verify(body.toString('utf8'), headers)).toBeTruthy()
+  })
+
   it('cannot be made when its secret cannot be opened, and says nothing of it', () => {
     const elsewhere = encryptSecret(ring, secret, sealOf('dst_other', 'secret'))
     for (const unreadable of [elsewhere, 'k9.AAAA.AAAA', secret, '']) {
@@ -86,6 +119,9 @@ describe('the request of an attempt', () => {
       expect(run).toThrow(UnreadableSecretError)
       expect(run).toThrow('the signing secret cannot be opened')
     }
+    const foreign = sealHeaders(ring, 'dst_other', { authorization: 'Bearer b' })
+    expect(() => prepare({ sealedHeaders: foreign })).toThrow(UnreadableSecretError)
+    expect(() => prepare({ sealedHeaders: foreign })).not.toThrow('Bearer')
   })
 })
 

@@ -12,6 +12,7 @@ import {
   sampleJob,
 } from '../test/sample-delivery.ts'
 import type { FallbackMail } from './fallback-mail.ts'
+import type { OperationalChange } from './operational-events.ts'
 import { parseFallbackJob, type SendFallbackDeps, sendFallback } from './send-fallback.ts'
 import type { MailResult } from './send-mail.ts'
 
@@ -35,6 +36,7 @@ const job: FallbackJob = {
 function createBench(overrides: Partial<SendFallbackDeps> = {}, result?: MailResult) {
   const mails: FallbackMail[] = []
   const records: DeliveryRecord[] = []
+  const told: OperationalChange[] = []
   const registry = new Registry()
   const deps: SendFallbackDeps = {
     nowMs: () => OWED_AT_MS + 1_000,
@@ -47,6 +49,13 @@ function createBench(overrides: Partial<SendFallbackDeps> = {}, result?: MailRes
     findDestination: async () => sampleDestination(),
     findProgress: async () => owed,
     findEvent: async () => undefined,
+    findSlot: async ({ to }) => ({ kind: 'single', recipient: to }),
+    sendDigest: async () => ({ kind: 'defer', delayMs: 77 }),
+    links: (subject, nowMs) => ({
+      url: `https://hooks.example/replay/${subject}`,
+      expiresAtMs: nowMs,
+    }),
+    tell: async (changes) => void told.push(...changes),
     sender: {
       async send(mail) {
         mails.push(mail)
@@ -64,6 +73,7 @@ function createBench(overrides: Partial<SendFallbackDeps> = {}, result?: MailRes
   return {
     mails,
     records,
+    told,
     registry,
     run: (run: Partial<JobRun<FallbackJob>> = {}) =>
       sendFallback(deps, { data: job, run: 1, interrupted: false, ...run }),
@@ -135,9 +145,33 @@ describe('the mail of an exhausted delivery', () => {
       const bench = createBench()
       const data = { ...job, delivery: sampleJob({}, event) }
       expect(await bench.run({ data })).toEqual({ kind: 'done' })
-      expect(bench.mails[0]?.payload.equals(event.payload)).toBe(true)
+      expect(bench.mails[0]?.payload?.equals(event.payload)).toBe(true)
       expect(bench.mails[0]?.text).toContain('\nsms_number: +14155551234\n')
     }
+  })
+})
+
+describe('the mail that stands for a delivery', () => {
+  it('goes to the address that was claimed for it, and links to its replay', async () => {
+    const recipient = 'then@customer.example'
+    const bench = createBench({ findSlot: async () => ({ kind: 'single', recipient }) })
+    await bench.run()
+    expect(bench.mails[0]?.to).toBe(recipient)
+    expect(bench.mails[0]?.text).toContain('https://hooks.example/replay/dlv_sample\n')
+  })
+
+  it('may be a digest: then none of its own goes out', async () => {
+    const slot = { kind: 'digest', digestId: 'dig_1', dueInMs: 5 } as const
+    const bench = createBench({ findSlot: async () => slot })
+    expect(await bench.run()).toEqual({ kind: 'defer', delayMs: 77 })
+    expect(bench.mails).toEqual([])
+    expect(bench.records).toEqual([])
+  })
+
+  it('waits while it cannot be told which it is', async () => {
+    const bench = createBench({ findSlot: async () => 'later' })
+    expect((await bench.run()).kind).toBe('defer')
+    expect(bench.mails).toEqual([])
   })
 })
 
@@ -173,6 +207,9 @@ describe('a mail server that does not take it', () => {
     const bench = createBench({}, { kind: 'rejected', error: 'The mail server answered 550.' })
     expect(await bench.run()).toEqual({ kind: 'done' })
     expect(bench.records).toMatchObject([{ state: 'given_up' }])
+    expect(bench.told).toMatchObject([
+      { name: 'mail.failed', destinationId: 'dst_sample', key: 'dlv_sample' },
+    ])
     const text = await bench.registry.metrics()
     expect(text).toContain('switchhook_fallback_emails_total{outcome="rejected"} 1')
     expect(text).toContain('switchhook_deliveries_total{state="given_up"} 1')

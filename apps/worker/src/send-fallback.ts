@@ -10,11 +10,16 @@ import { bareContent, contentOf } from '@switchhook/core/providers/content-of'
 import type { EventContent } from '@switchhook/core/providers/provider'
 import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
+import type { MailSlot } from '@switchhook/core/store/mail-digests'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import { z } from 'zod'
 import { createFallbackMail } from './fallback-mail.ts'
+import type { TellOperations } from './operational-events.ts'
 import { toDeliveryRecord } from './prepare-request.ts'
 import type { RecordDelivery } from './recorder.ts'
+import type { ReplayLinks } from './send-fallback-links.ts'
+import { mailRetryDelayMs } from './send-fallback-retry.ts'
+import type { FindSlot } from './send-fallback-slot.ts'
 import type { MailSender } from './send-mail.ts'
 
 const jobSchema = z.object({
@@ -36,6 +41,11 @@ export type SendFallbackDeps = {
   readonly findDestination: (id: string) => Promise<Destination | undefined>
   readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
   readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
+  readonly findSlot: FindSlot
+  /** For a delivery whose mail is a digest: waits for it, or sends it. */
+  readonly sendDigest: (slot: Extract<MailSlot, { kind: 'digest' }>) => Promise<JobStep>
+  readonly links: ReplayLinks
+  readonly tell: TellOperations
   readonly sender: Pick<MailSender, 'send'>
   /** Mails of this process that no store took note of yet; a few, and only while both are away. */
   readonly sentUnrecorded: Set<string>
@@ -46,13 +56,7 @@ export type SendFallbackDeps = {
   readonly log: Logger
 }
 
-const FIRST_RETRY_MS = 5_000
-const MAX_RETRY_MS = 600_000
 const LOOK_AGAIN_MS = 5_000
-
-function retryDelayMs(failedTries: number): number {
-  return Math.min(FIRST_RETRY_MS * 2 ** Math.min(failedTries - 1, 10), MAX_RETRY_MS)
-}
 
 async function settle(
   deps: SendFallbackDeps,
@@ -96,6 +100,20 @@ async function settleSent(deps: SendFallbackDeps, job: FallbackJob): Promise<Job
   }
 }
 
+async function tellFailed(
+  deps: SendFallbackDeps,
+  { deliveryId, delivery: { destinationId } }: FallbackJob,
+  error: string,
+): Promise<void> {
+  await deps.tell([
+    {
+      ...{ name: 'mail.failed', destinationId, key: deliveryId, atMs: deps.nowMs() },
+      message: `The mail of a delivery that could not be made failed: ${error}`,
+      data: { delivery_id: deliveryId, deliveries: 1, reason: error },
+    },
+  ])
+}
+
 /** What cannot be read, which may be why there is a mail at all, is still in the attached payload. */
 function readOrLeaveOut(event: AcceptedEvent): EventContent {
   try {
@@ -123,6 +141,10 @@ export async function sendFallback(
     return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
   }
 
+  const slot = await deps.findSlot(run.data)
+  if (slot === 'later') return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  if (slot.kind === 'digest') return deps.sendDigest(slot)
+
   const event = decodeEvent(delivery.event) ?? (await deps.findEvent(delivery))
   if (event === undefined) {
     return settle(deps, run.data, 'given_up', 'The payload is no longer kept.')
@@ -132,10 +154,11 @@ export async function sendFallback(
     event.phoneNumber === null
       ? undefined
       : deps.snapshot.findPhoneNumber(event.organizationId, event.phoneNumber)
+  const link = deps.links(delivery.deliveryId, deps.nowMs())
   const mail = createFallbackMail({
     ...{
       deliveryId: delivery.deliveryId,
-      to: run.data.to,
+      to: slot.recipient,
       reason,
       attempts: run.data.attempts,
       event,
@@ -143,7 +166,7 @@ export async function sendFallback(
     content: readOrLeaveOut(event),
     serviceId: number?.serviceId ?? '',
     webhookUrl: destination?.url ?? '',
-    publicBaseUrl: deps.publicBaseUrl,
+    ...{ publicBaseUrl: deps.publicBaseUrl, replayUrl: link.url, replayUntilMs: link.expiresAtMs },
   })
   const result = await deps.sender.send(mail)
   deps.metrics.fallbackEmails.inc({ outcome: result.kind })
@@ -151,8 +174,9 @@ export async function sendFallback(
   const owedSinceMs = progress?.fallbackAtMs ?? delivery.createdAtMs
   const isTooLate = progress !== undefined && deps.nowMs() - owedSinceMs > deps.retryForMs
   if (result.kind === 'rejected' || isTooLate) {
+    await tellFailed(deps, run.data, result.error)
     return settle(deps, run.data, 'given_up', `${reason} The fallback mail failed: ${result.error}`)
   }
   deps.log.warn({ delivery_id: delivery.deliveryId, error: result.error }, 'fallback.failed')
-  return { kind: 'retry', delayMs: retryDelayMs(run.run) }
+  return { kind: 'retry', delayMs: mailRetryDelayMs(run.run) }
 }

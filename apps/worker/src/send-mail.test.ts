@@ -1,15 +1,22 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
 import { type SmtpSink, startSmtpSink } from '@switchhook/testing/smtp-sink'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { FallbackMail } from './fallback-mail.ts'
 import { createMailSender, type MailSender } from './send-mail.ts'
+
+const FROM = 'Switchhook <switchhook@hooks.example>'
+const TIMEOUTS = {
+  ...{ connectionTimeout: 200, greetingTimeout: 200, socketTimeout: 300, sendTimeout: 1_000 },
+}
 
 let sink: SmtpSink
 let sender: MailSender
 
 beforeEach(async () => {
   sink = await startSmtpSink()
-  const timeouts = { connectionTimeout: 200, greetingTimeout: 200, socketTimeout: 300 }
-  sender = createMailSender(sink.url, 'Switchhook <switchhook@hooks.example>', timeouts)
+  sender = createMailSender(sink.url, FROM, TIMEOUTS)
 })
 afterEach(async () => {
   sender.close()
@@ -67,6 +74,75 @@ describe('a mail that the server takes', () => {
   })
 })
 
+/** A mail server that somebody wrote by hand. `answer` gets each command and what writes to the client. */
+async function startRawServer(answer: (command: string, write: (text: string) => void) => void) {
+  const commands: string[] = []
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => undefined)
+    const write = (text: string) => void (socket.writable && socket.write(text))
+    write('220 raw ESMTP\r\n')
+    createInterface(socket).on('line', (line) => {
+      commands.push(line)
+      answer(line, write)
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    ...{ commands, host: `127.0.0.1:${port}`, connections: () => sockets.size },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+describe('a mail server that is not what it should be', () => {
+  it('gets no password while it offers no TLS, unless the URL says that it may', async () => {
+    await using server = await startRawServer((command, write) => {
+      if (command.startsWith('EHLO')) write('250-raw\r\n250 AUTH PLAIN LOGIN\r\n')
+      else write(command.startsWith('STARTTLS') ? '502 no such command\r\n' : '535 no\r\n')
+    })
+    const safe = createMailSender(`smtp://user:secret@${server.host}`, FROM, TIMEOUTS)
+    expect((await safe.send(mail())).kind).toBe('failed')
+    expect(server.commands.filter((command) => command.startsWith('AUTH'))).toEqual([])
+    safe.close()
+    const url = `smtp://user:secret@${server.host}?requireTLS=false`
+    const open = createMailSender(url, FROM, TIMEOUTS)
+    expect((await open.send(mail())).kind).toBe('failed')
+    expect(server.commands.some((command) => command.startsWith('AUTH'))).toBe(true)
+    open.close()
+  })
+
+  it('does not hold a mail for ever by saying a little now and then, nor the next one', async () => {
+    const timers = new Set<NodeJS.Timeout>()
+    await using server = await startRawServer((_command, write) => {
+      timers.add(setInterval(() => write('250-and\r\n'), 50))
+    })
+    const slow = createMailSender(`smtp://${server.host}`, FROM, TIMEOUTS)
+    const startedAtMs = performance.now()
+    const results = await Promise.all(Array.from({ length: 3 }, () => slow.send(mail())))
+    expect(results).toEqual(
+      results.map(() => ({ kind: 'failed', error: 'The mail server took too long.' })),
+    )
+    expect(performance.now() - startedAtMs).toBeLessThan(3_000)
+    const before = server.connections()
+    await slow.send(mail())
+    expect(server.connections()).toBeGreaterThan(before)
+    for (const timer of timers) clearInterval(timer)
+    slow.close()
+  })
+
+  it('takes a mail of a few megabytes whole', async () => {
+    const payload = Buffer.from(JSON.stringify({ media: 'x'.repeat(3_000_000) }))
+    expect(await sender.send(mail({ payload }))).toEqual({ kind: 'sent' })
+    expect(sink.mails[0]?.attachments[0]?.content.equals(payload)).toBe(true)
+  })
+})
+
 describe('one address', () => {
   it.each([
     'a@b.example, evil@z.example',
@@ -84,6 +160,13 @@ describe('one address', () => {
     expect(sink.mails.every(({ headers }) => !headers.has('bcc') && !headers.has('cc'))).toBe(true)
     expect(recipients).not.toContain('evil@z.example')
   })
+
+  it.each(['', 'nobody', 'a@b.example, evil@z.example'])(
+    'that is none is rejected at once, not tried for a day: %j',
+    async (to) => {
+      expect((await sender.send(mail({ to }))).kind).toBe('rejected')
+    },
+  )
 
   it('is still usable for the next mail after a bad one', async () => {
     await sender.send(mail({ to: 'a@b.example, evil@z.example' }))

@@ -1,3 +1,4 @@
+import { DeadlineError, withDeadline } from '@switchhook/core/deadline'
 import { createTransport } from 'nodemailer'
 import type { FallbackMail } from './fallback-mail.ts'
 
@@ -18,6 +19,8 @@ export type MailTimeouts = {
   readonly connectionTimeout: number
   readonly greetingTimeout: number
   readonly socketTimeout: number
+  /** For the whole mail: a server that says a little now and then never runs into the others. */
+  readonly sendTimeout: number
 }
 
 /** Nodemailer's own defaults wait up to ten minutes. */
@@ -25,6 +28,7 @@ const TIMEOUTS: MailTimeouts = {
   connectionTimeout: 10_000,
   greetingTimeout: 10_000,
   socketTimeout: 30_000,
+  sendTimeout: 120_000,
 }
 
 function toResult(error: unknown): MailResult {
@@ -33,7 +37,9 @@ function toResult(error: unknown): MailResult {
   const told = code > 0 ? `The mail server answered ${code}.` : `The mail server failed (${text}).`
   // Only what was said of this recipient or this mail is final; a wrong password or a closed door is our own trouble.
   const isAboutThisMail = text === 'EENVELOPE' || text === 'EMESSAGE'
-  return isAboutThisMail && code >= 500 && code < 600
+  // Without a code no server was asked: what should be an address is none.
+  const isFinal = code >= 500 && code < 600
+  return isAboutThisMail && (isFinal || (code === 0 && text === 'EENVELOPE'))
     ? { kind: 'rejected', error: told }
     : { kind: 'failed', error: told }
 }
@@ -44,22 +50,36 @@ export function createMailSender(
   from: string,
   timeouts: MailTimeouts = TIMEOUTS,
 ): MailSender {
-  const transport = createTransport(
-    {
-      url: smtpUrl,
-      pool: true,
-      maxConnections: 3,
-      ...timeouts,
-      // Content comes from outside: it must never name a file or a URL to be read.
-      disableFileAccess: true,
-      disableUrlAccess: true,
-    },
-    { from },
-  )
+  const { sendTimeout, ...steps } = timeouts
+  const connect = () =>
+    createTransport(
+      {
+        url: smtpUrl,
+        pool: true,
+        maxConnections: 3,
+        // A password never goes in clear because somebody on the way hides STARTTLS. The URL may say otherwise.
+        requireTLS: new URL(smtpUrl).username !== '',
+        ...steps,
+        // Content comes from outside: it must never name a file or a URL to be read.
+        disableFileAccess: true,
+        disableUrlAccess: true,
+      },
+      { from },
+    )
+  let transport = connect()
+
+  /** The connections of a server that keeps us waiting are left to it. */
+  function giveUpOn(stuck: typeof transport): MailResult {
+    if (transport === stuck) transport = connect()
+    stuck.close()
+    return { kind: 'failed', error: 'The mail server took too long.' }
+  }
+
   return {
     async send(mail) {
+      const used = transport
       try {
-        await transport.sendMail({
+        const sending = used.sendMail({
           // One address as an object: a text would be parsed, and could grow recipients.
           to: { name: '', address: mail.to },
           subject: mail.subject,
@@ -67,20 +87,23 @@ export function createMailSender(
           html: mail.html,
           messageId: mail.messageId,
           headers: { 'Auto-Submitted': 'auto-generated' },
-          attachments: [
-            {
-              filename: 'payload.json',
-              contentType: 'application/json',
-              content: payloadJson(mail.payload),
-            },
-          ],
+          attachments: mail.payload === null ? [] : [attachmentOf(mail.payload)],
         })
+        await withDeadline(sending, sendTimeout, 'mail')
         return { kind: 'sent' }
       } catch (error) {
-        return toResult(error)
+        return error instanceof DeadlineError ? giveUpOn(used) : toResult(error)
       }
     },
     close: () => transport.close(),
+  }
+}
+
+function attachmentOf(payload: Buffer) {
+  return {
+    filename: 'payload.json',
+    contentType: 'application/json',
+    content: payloadJson(payload),
   }
 }
 

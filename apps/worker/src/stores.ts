@@ -34,7 +34,8 @@ export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) 
       log,
     )
   const logDatabase = openPool('delivery-log', 4, LOG_QUERY_TIMEOUT_MS)
-  const upkeepDatabase = openPool('upkeep', 4, UPKEEP_QUERY_TIMEOUT_MS)
+  // Each of the works that one worker does for all (LOCKS) holds one while it lasts, and needs another to get on.
+  const upkeepDatabase = openPool('upkeep', 6, UPKEEP_QUERY_TIMEOUT_MS)
   const target = { url: config.REDIS_URL, clusterNodes: config.REDIS_CLUSTER_NODES }
   const connection = openRedis(
     target,
@@ -43,6 +44,7 @@ export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) 
   )
   const consuming = openRedis(target, { kind: 'working' }, log)
   const subscriber = openRedis(target, { kind: 'working' }, log)
+  const circuitSubscriber = openRedis(target, { kind: 'working' }, log)
   const queues = openQueues(connection, config.QUEUE_SHARDS, log)
   const spool = createSpool(connection, config.SPOOL_MAX_ITEMS)
   const snapshot = createSnapshot()
@@ -79,9 +81,10 @@ export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) 
   })
 
   return {
-    ...{ snapshot, refresh, queues, spool, consuming, postgres },
+    ...{ snapshot, refresh, queues, spool, connection, consuming, postgres, circuitSubscriber },
     logPool: logDatabase.pool,
     upkeepPool: upkeepDatabase.pool,
+    upkeepDatabase,
     record: createRecorder({ deliveryLog, spool, postgres, metrics, log }),
     /** Made a moment ago, it may not have reached the snapshot: looked up once more before it counts as deleted. */
     async findDestination(id: string) {
@@ -101,7 +104,7 @@ export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) 
       await Promise.all([refresh.stop(), deliveryLog.idle()])
       postgres.stop()
       await queues.close()
-      await Promise.all([connection, consuming, subscriber].map(closeRedis))
+      await Promise.all([connection, consuming, subscriber, circuitSubscriber].map(closeRedis))
       await Promise.all([logDatabase.close(), upkeepDatabase.close()])
     },
   }

@@ -32,6 +32,13 @@ const RETENTION_EVERY_MS = 3_600_000
 /** After a failure: a lock that somebody holds for long must not be asked for all the time. */
 const RETENTION_RETRY_MS = 60_000
 const AGE_EVERY_MS = 10_000
+const MAIL_TABLES = [
+  'mail_windows',
+  'mail_digests',
+  'fallback_mails',
+  'used_replay_links',
+  'operator_notices',
+] as const
 
 /**
  * What one worker at a time does for all: drain the spool, then requeue what was lost; once an hour, make the
@@ -68,6 +75,10 @@ export function startUpkeep(deps: UpkeepDeps): () => Promise<void> {
       const forgotten = await dropOldRows(pool, 'dedupe_keys', beforeMs)
       await dropOldRows(pool, 'status_ranks', beforeMs)
       await dropOldRows(pool, 'quarantine', nowMs)
+      await dropOldRows(pool, 'circuit_changes', beforeMs)
+      await dropOldRows(pool, 'destination_failures', beforeMs)
+      await dropOldRows(pool, 'destination_notices', beforeMs)
+      for (const table of MAIL_TABLES) await dropOldRows(pool, table, beforeMs)
       if (made.length + dropped.length + forgotten > 0) {
         deps.log.info({ made, dropped, dedupe_keys_dropped: forgotten }, 'retention.applied')
       }

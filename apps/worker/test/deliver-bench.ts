@@ -1,11 +1,12 @@
 import type { AttemptResult } from '@switchhook/core/delivery/attempt'
-import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { silentLogger } from '@switchhook/core/log'
 import { createMetrics } from '@switchhook/core/metrics'
-import type { FallbackJob, JobRun } from '@switchhook/core/queue'
+import type { DeliveryRun, FallbackJob } from '@switchhook/core/queue'
 import type { DeliveryRecord } from '@switchhook/core/store/delivery-log'
 import { Registry } from 'prom-client'
 import { type DeliverDeps, deliver } from '../src/deliver.ts'
+import { createGates } from '../src/gates.ts'
+import { createSlots } from '../src/slots.ts'
 import { RECEIVED_AT_MS, sampleDestination, sampleJob } from './sample-delivery.ts'
 
 const facts = { responseBody: null, responseTimeMs: 12, retryAfterMs: null }
@@ -33,9 +34,10 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
   const records: DeliveryRecord[] = []
   const fallbacks: FallbackJob[] = []
   const registry = new Registry()
+  const nowMs = overrides.nowMs ?? (() => NOW_MS)
+  const random = () => 0.5
   const deps: DeliverDeps = {
-    nowMs: () => NOW_MS,
-    random: () => 0.5,
+    ...{ nowMs, random },
     findDestination: async () => sampleDestination(),
     findProgress: async () => undefined,
     findEvent: async () => undefined,
@@ -47,7 +49,20 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
       successRule: destination.successRule,
       contentType: 'application/json',
     }),
-    circuits: { holdMs: () => 0, run: (_destination, _delivery, attempt) => attempt() },
+    gates: createGates({
+      ...{ nowMs, random },
+      slots: createSlots({ ...{ concurrency: 100, nowMs, random }, shareOf: () => 50 }),
+      fleet: { shareOf: () => 50, lease: async () => undefined },
+      rateLimits: { waitMs: async () => 0 },
+      parked: { note: async () => undefined },
+    }),
+    moveToSlowLane: async () => undefined,
+    heed: async () => undefined,
+    circuits: {
+      holdMs: () => 0,
+      turnMs: async () => 0,
+      run: (_destination, _delivery, attempt) => attempt(),
+    },
     metrics: createMetrics(registry),
     log: silentLogger,
     ...overrides,
@@ -71,7 +86,10 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
     records,
     fallbacks,
     registry,
-    run: (run: Partial<JobRun<DeliveryJob>> = {}) =>
-      deliver(deps, { data: sampleJob(), run: 1, interrupted: false, ...run }),
+    run: (run: Partial<DeliveryRun> = {}) =>
+      deliver(deps, {
+        ...{ data: sampleJob(), run: 1, interrupted: false, waits: 0, lane: 'messages' },
+        ...run,
+      }),
   }
 }

@@ -11,6 +11,7 @@ import { toDeliveryRecord } from '../src/prepare-request.ts'
 import { sampleEvent, sampleJob } from './sample-delivery.ts'
 
 export type TestStores = {
+  readonly database: DatabaseHandle
   readonly pool: DatabaseHandle['pool']
   readonly redis: OwnRedis
   readonly connection: RedisConnection
@@ -34,7 +35,7 @@ export async function openTestStores(): Promise<TestStores> {
   const consuming = openRedis(target, { kind: 'working' }, silentLogger)
   await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
   return {
-    ...{ pool: database.pool, redis, connection, consuming },
+    ...{ database, pool: database.pool, redis, connection, consuming },
     async clear() {
       await redis.flushAll()
       await database.pool.query('truncate dedupe_keys, events, deliveries, webhook_logs, calls')

@@ -35,6 +35,16 @@ create index events_unrouted on events (organization_id, received_at desc, id de
 -- The delivery that this one repeats; null for the first one of an event.
 alter table deliveries add column replay_of text;
 
+-- Other names of a call (Telnyx: its session and its leg), under which its recordings come, without a number.
+create table call_aliases (
+  alias text not null,
+  organization_id text not null,
+  call_sid text not null,
+  seen_at timestamptz not null,
+  primary key (alias, organization_id)
+);
+create index call_aliases_by_age on call_aliases using brin (seen_at);
+
 -- The furthest status seen of each message, call or recording; removed in batches like dedupe_keys.
 create table status_ranks (
   subject text primary key,

@@ -3,6 +3,7 @@ import { createEgressRules } from './egress-rules.ts'
 
 const strict = createEgressRules({ allowedCidrs: [], allowHttp: false })
 const local = createEgressRules({ allowedCidrs: ['127.0.0.0/8', 'fd00::/8'], allowHttp: true })
+const loopback = createEgressRules({ allowedCidrs: ['127.0.0.0/8', '::1'], allowHttp: true })
 
 const PRIVATE_ADDRESSES = [
   '0.0.0.0',
@@ -197,10 +198,24 @@ describe('URLs', () => {
   })
 
   it('with loopback allowed, its literals and "localhost" are accepted, other local names are not', () => {
-    expect(local.checkUrl('http://127.0.0.1:9000/hook').ok).toBe(true)
-    expect(local.checkUrl('http://localhost:9000/hook').ok).toBe(true)
-    expect(local.checkUrl('http://intranet/').ok).toBe(false)
-    expect(local.checkUrl('http://x.internal/').ok).toBe(false)
+    expect(loopback.checkUrl('http://127.0.0.1:9000/hook').ok).toBe(true)
+    expect(loopback.checkUrl('http://localhost:9000/hook').ok).toBe(true)
+    expect(loopback.checkUrl('http://intranet/').ok).toBe(false)
+    expect(loopback.checkUrl('http://x.internal/').ok).toBe(false)
+    expect(loopback.checkUrl('http://10.0.0.1/').ok).toBe(false)
+  })
+
+  it.each(['http://orders:8080/hook', 'http://orders.internal/', 'http://printer.local./'])(
+    'with a private network allowed, %s is accepted: what it resolves to is judged at every connection',
+    (text) => {
+      expect(local.checkUrl(text).ok).toBe(true)
+      expect(strict.checkUrl(text.replace('http:', 'https:')).ok).toBe(false)
+    },
+  )
+
+  it('a network that is not allowed stays out of reach beside one that is', () => {
     expect(local.checkUrl('http://10.0.0.1/').ok).toBe(false)
+    expect(local.checkUrl('http://169.254.169.254/latest/meta-data').ok).toBe(false)
+    expect(local.checkUrl('http://[fd00::1]/').ok).toBe(true)
   })
 })

@@ -14,7 +14,7 @@ export type EgressRules = {
 }
 
 export type EgressRulesOptions = {
-  /** `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`: reachable although private. */
+  /** `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`: reachable although private. Any but loopback allows private names, too. */
   readonly allowedCidrs: readonly string[]
   readonly allowHttp: boolean
 }
@@ -55,6 +55,7 @@ const PRIVATE_SUFFIXES = ['localhost', 'local', 'internal', 'localdomain', 'home
 const privateIpv4 = blockListOf(PRIVATE_IPV4)
 const specialIpv6 = blockListOf(SPECIAL_IPV6)
 const globalIpv6 = blockListOf(['2000::/3'])
+const loopback = blockListOf(['127.0.0.0/8', '::1/128'])
 const mappedIpv4 = blockListOf(['::ffff:0:0/96'])
 
 function isUsablePort(text: string): boolean {
@@ -76,6 +77,12 @@ function isDnsName(host: string): boolean {
   return host.split('.').every((label) => /^[a-z0-9_-]{1,63}$/.test(label))
 }
 
+/** A range of this machine alone: allowing it makes no network's names reachable. */
+function isLoopback(cidr: string): boolean {
+  const [address = ''] = cidr.trim().split('/')
+  return loopback.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
+}
+
 /** Throws for an entry of `allowedCidrs` that is none. */
 export function createEgressRules({ allowedCidrs, allowHttp }: EgressRulesOptions): EgressRules {
   // Two lists: a BlockList takes an IPv4 address for its mapped IPv6 spelling, so that ::/0 would allow all of IPv4.
@@ -94,6 +101,8 @@ export function createEgressRules({ allowedCidrs, allowHttp }: EgressRulesOption
   }
 
   const isLocalhostAllowed = !isBlockedAddress('127.0.0.1') || !isBlockedAddress('::1')
+  // In a network that may be reached names have meanings of their own; what they resolve to is judged at every connection.
+  const arePrivateNamesAllowed = allowedCidrs.some((cidr) => !isLoopback(cidr))
 
   function findHostFault(hostname: string): string | undefined {
     const address = hostname.replace(/^\[|\]$/g, '')
@@ -103,7 +112,8 @@ export function createEgressRules({ allowedCidrs, allowHttp }: EgressRulesOption
     const host = hostname.replace(/\.$/, '')
     if (!isDnsName(host)) return 'The host of the URL is not a valid name'
     if (host === 'localhost' && isLocalhostAllowed) return undefined
-    return isPrivateName(host) ? 'The URL must not point to a private host name' : undefined
+    if (arePrivateNamesAllowed || !isPrivateName(host)) return undefined
+    return 'The URL must not point to a private host name'
   }
 
   function checkUrl(text: string): UrlCheck {

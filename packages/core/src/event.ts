@@ -24,8 +24,24 @@ export const MESSAGE_EVENT_TYPES = [
   'opt_out',
 ] as const
 
-export const EVENT_TYPES = [...MESSAGE_EVENT_TYPES, ...VOICE_EVENT_TYPES, 'unknown'] as const
+/** `operational`: of the gateway itself, for the one destination that the organization named (OPERATIONAL_EVENTS). */
+export const EVENT_TYPES = [
+  ...MESSAGE_EVENT_TYPES,
+  ...VOICE_EVENT_TYPES,
+  'unknown',
+  'operational',
+] as const
 export type EventType = (typeof EVENT_TYPES)[number]
+
+/** What an operational event tells; its name stands in `data.type`. */
+export const OPERATIONAL_EVENTS = [
+  'circuit.opened',
+  'circuit.closed',
+  'destination.disabled',
+  'delivery.given_up',
+  'mail.failed',
+] as const
+export type OperationalEventName = (typeof OPERATIONAL_EVENTS)[number]
 
 /** A verified webhook, about to be made durable. `payload` is the body as it came, byte for byte. */
 export type AcceptedEvent = {
@@ -103,10 +119,25 @@ export type Destination = {
   readonly successRule: '2xx' | 'exact_200'
   readonly timeoutMs: number
   readonly retry: RetryPolicy
+  /** Attempts at once, over all workers. */
+  readonly maxConcurrency: number
+  /** Attempts per second, over all workers; null: as many as come. */
+  readonly rateLimitPerSecond: number | null
+  /** What is older at the time of an attempt is not sent any more; null: sent whatever its age. */
+  readonly freshnessSeconds: number | null
+  /** In clear, from before they were sealed. */
   readonly headers: Readonly<Record<string, string>>
+  /** Encrypted: JSON of its own headers, in place of `headers`. */
+  readonly sealedHeaders: string | null
   readonly status: 'active' | 'paused' | 'disabled'
+  /** Why the gateway disabled it; null when its owner did, or while it is not disabled. */
+  readonly disabledReason: string | null
   /** Encrypted; opened only where a request is signed. */
   readonly secret: string
   readonly previousSecret: string | null
   readonly previousSecretExpiresAtMs: number | null
+  /** Encrypted `whsk_…`, like `secret`; null until its owner asks for one. */
+  readonly ed25519Key: string | null
+  readonly previousEd25519Key: string | null
+  readonly previousEd25519KeyExpiresAtMs: number | null
 }

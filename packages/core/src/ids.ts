@@ -37,6 +37,11 @@ export function deliveryId(eventId: string, destinationId: string): string {
   return derive('dlv_', eventId, destinationId)
 }
 
+/** The delivery that a replay of many makes of one: a step that runs twice makes it once. */
+export function replayedDeliveryId(replayId: string, originalId: string): string {
+  return derive('dlv_', replayId, originalId)
+}
+
 /** What the statuses of one message, call or recording share. */
 export function statusSubject(organizationId: string, provider: string, subject: string): string {
   return derive('', organizationId, provider, subject)
@@ -47,8 +52,15 @@ export function quarantineId(...parts: string[]): string {
   return derive('qua_', ...parts)
 }
 
+/** The digest of the mails that a destination's address was owed in the window that began then. */
+export function digestId(destinationId: string, recipient: string, startedAtMs: number): string {
+  return derive('dig_', destinationId, recipient, String(startedAtMs))
+}
+
 /** 128 random bits behind a prefix that tells what it names. */
-export function randomId(prefix: 'org_' | 'pac_' | 'dst_' | 'evt_' | 'dlv_' | 'chg_'): string {
+export function randomId(
+  prefix: 'org_' | 'pac_' | 'dst_' | 'evt_' | 'dlv_' | 'chg_' | 'rpl_' | 'era_',
+): string {
   return prefix + base32(randomBytes(16))
 }
 

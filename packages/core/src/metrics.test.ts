@@ -25,6 +25,7 @@ const PUBLISHED: Readonly<Record<string, readonly string[]>> = {
 const ADDITIONS: Readonly<Record<string, readonly string[]>> = {
   switchhook_spool_items: [],
   switchhook_log_rows_cut_total: [],
+  switchhook_own_faults_total: [],
 }
 
 /** prom-client shows the labels of a metric to itself only. */

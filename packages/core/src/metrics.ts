@@ -70,8 +70,13 @@ export function createMetrics(registry: Registry) {
     }),
     circuits: new Gauge({
       name: 'switchhook_circuits',
-      help: 'Circuit breakers of this worker, by state.',
+      help: 'Circuit breakers: open and half-open in the whole fleet, closed as far as this worker uses them.',
       labelNames: ['state'],
+      ...shared,
+    }),
+    ownFaults: new Counter({
+      name: 'switchhook_own_faults_total',
+      help: 'Requests that reached nobody by our own fault: DNS, egress proxy, network. Charged to no delivery.',
       ...shared,
     }),
     fallbackEmails: new Counter({

@@ -1,30 +1,18 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq'
 import { type DeliveryJob, parseDeliveryJob } from './delivery/delivery-job.ts'
+import { LANES, type Lane, laneOf, slotsOfLanes } from './delivery/lanes.ts'
 import type { Logger } from './log.ts'
+import { FALLBACK_QUEUE, LANE_QUEUES, shardOf, shardPrefix } from './queue-names.ts'
 import type { RedisConnection } from './redis.ts'
 
 /** One more than anybody would set: whether to go on is decided by delivery/next-step.ts, never by BullMQ. */
 const UNBOUNDED = 1_000_000
-const DELIVERY_QUEUE = 'deliver'
-const FALLBACK_QUEUE = 'fallback'
-/** A hash tag of its own per queue: on Redis Cluster each queue lives in one slot and the queues spread. */
-const shardPrefix = (shard: number): string => `{switchhook:${shard}}`
-const FALLBACK_PREFIX = '{switchhook:fallback}'
 
 const JOB_OPTIONS = {
   attempts: UNBOUNDED,
   backoff: { type: 'custom' },
   stackTraceLimit: 0,
 } as const
-
-/** FNV-1a, so that a destination is always on the same shard, in every process. */
-function shardOf(destinationId: string, shards: number): number {
-  let hash = 0x811c9dc5
-  for (let index = 0; index < destinationId.length; index += 1) {
-    hash = Math.imul(hash ^ destinationId.charCodeAt(index), 0x01000193) >>> 0
-  }
-  return hash % shards
-}
 
 export type FallbackJob = {
   readonly deliveryId: string
@@ -36,16 +24,20 @@ export type FallbackJob = {
 
 export type QueueCounts = Readonly<Record<'waiting' | 'active' | 'delayed', number>>
 
+export type WaitingDelivery = { readonly deliveryId: string; readonly lane: Lane }
+
 export type Queues = {
-  /** Adding the id of a job that is still there changes nothing. */
-  addDelivery(job: DeliveryJob): Promise<void>
+  /** Adding the id of a job that is still in the lane changes nothing. Its type decides the lane unless told. */
+  addDelivery(job: DeliveryJob, lane?: Lane): Promise<void>
   addFallback(job: FallbackJob): Promise<void>
   /**
    * Takes away what is to be done for a delivery, attempt or mail. What a worker has in hand just now is not stopped,
    * but before it would try again it asks Postgres what became of the delivery.
    */
   removeDelivery(deliveryId: string, destinationId: string): Promise<void>
-  /** Which of these deliveries have no job of either kind: one pipeline per shard. */
+  /** What waits for a later moment is due now, in the order given; what does not wait is left as it is. */
+  promote(destinationId: string, waiting: readonly WaitingDelivery[]): Promise<void>
+  /** Which of these deliveries have no job in any lane, and no mail: one pipeline per shard. */
   findMissing(jobs: readonly { deliveryId: string; destinationId: string }[]): Promise<Set<string>>
   counts(): Promise<ReadonlyMap<string, QueueCounts>>
   close(): Promise<void>
@@ -67,34 +59,49 @@ function openQueue(name: string, prefix: string, connection: RedisConnection, lo
 
 /** The sending side. `connection` should be an answering one: every call is awaited by something with a deadline. */
 export function openQueues(connection: RedisConnection, shards: number, log: Logger): Queues {
-  const deliveries = Array.from({ length: shards }, (_, shard) =>
-    openQueue(DELIVERY_QUEUE, shardPrefix(shard), connection, log),
-  )
-  const fallback = openQueue(FALLBACK_QUEUE, FALLBACK_PREFIX, connection, log)
-  const queueOf = (destinationId: string): Queue =>
-    deliveries[shardOf(destinationId, shards)] as Queue
+  const lanes = Array.from({ length: shards }, (_, shard) => {
+    const open = (lane: Lane): Queue =>
+      openQueue(LANE_QUEUES[lane], shardPrefix(shard), connection, log)
+    const [calls, messages, records, slow] = LANES.map(open) as [Queue, Queue, Queue, Queue]
+    return { calls, messages, records, slow }
+  })
+  const fallback = openQueue(FALLBACK_QUEUE.name, FALLBACK_QUEUE.prefix, connection, log)
+  const lanesOf = (destinationId: string): Readonly<Record<Lane, Queue>> =>
+    lanes[shardOf(destinationId, shards)] as Readonly<Record<Lane, Queue>>
 
   async function jobExists(id: string, destinationId: string): Promise<boolean> {
+    const keys = Object.values(lanesOf(destinationId)).map((queue) => queue.toKey(id))
     const found = await Promise.all([
-      connection.exists(queueOf(destinationId).toKey(id)),
+      connection.exists(...keys),
       connection.exists(fallback.toKey(id)),
     ])
     return found.some((count) => count > 0)
   }
 
+  async function removeFrom(queue: Queue, deliveryId: string): Promise<void> {
+    if ((await queue.remove(deliveryId)) === 1) return
+    const job: Job<DeliveryJob> | undefined = await queue.getJob(deliveryId)
+    await job?.updateData({ ...job.data, requeued: true })
+  }
+
   return {
-    async addDelivery(job) {
-      await queueOf(job.destinationId).add('d', job, { jobId: job.deliveryId })
+    async addDelivery(job, lane = laneOf(job.event.type)) {
+      await lanesOf(job.destinationId)[lane].add('d', job, { jobId: job.deliveryId })
     },
     async addFallback(job) {
       await fallback.add('f', job, { jobId: job.deliveryId })
     },
     async removeDelivery(deliveryId, destinationId) {
-      const queue = queueOf(destinationId)
       await fallback.remove(deliveryId)
-      if ((await queue.remove(deliveryId)) === 1) return
-      const job: Job<DeliveryJob> | undefined = await queue.getJob(deliveryId)
-      await job?.updateData({ ...job.data, requeued: true })
+      const queues = Object.values(lanesOf(destinationId))
+      await Promise.all(queues.map((queue) => removeFrom(queue, deliveryId)))
+    },
+    async promote(destinationId, waiting) {
+      const queues = lanesOf(destinationId)
+      // Sent together and in order. What is at work, or done, is not in the delayed set, which BullMQ calls an error.
+      await Promise.allSettled(
+        waiting.map(({ deliveryId, lane }) => queues[lane].getBackend().promote(deliveryId)),
+      )
     },
     async findMissing(jobs) {
       const missing = new Set<string>()
@@ -107,10 +114,10 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
       return missing
     },
     async counts() {
-      const named = [
-        ...deliveries.map((queue, shard) => [`${DELIVERY_QUEUE}-${shard}`, queue] as const),
-      ]
-      const all = [...named, [FALLBACK_QUEUE, fallback] as const]
+      const named = lanes.flatMap((queues, shard) =>
+        LANES.map((lane) => [`${LANE_QUEUES[lane]}-${shard}`, queues[lane]] as const),
+      )
+      const all = [...named, [FALLBACK_QUEUE.name, fallback] as const]
       return new Map(
         await Promise.all(
           all.map(async ([name, queue]) => {
@@ -122,7 +129,8 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
       )
     },
     async close() {
-      await Promise.allSettled([...deliveries, fallback].map((queue) => queue.close()))
+      const all = [...lanes.flatMap((queues) => Object.values(queues)), fallback]
+      await Promise.allSettled(all.map((queue) => queue.close()))
     },
   }
 }
@@ -141,6 +149,11 @@ export type JobRun<Data> = {
   /** An earlier worker died, lost its lock, or could not record what it did: that is not known here. */
   readonly interrupted: boolean
 }
+
+/** `waits`: how often the job was put off without an attempt. */
+type CountedRun<Data> = JobRun<Data> & { readonly waits: number }
+
+export type DeliveryRun = CountedRun<DeliveryJob> & { readonly lane: Lane }
 
 export type ConsumerOptions = {
   readonly connection: RedisConnection
@@ -184,7 +197,7 @@ function startWorker<Data>(
   prefix: string,
   options: ConsumerOptions,
   parse: (data: unknown) => Data,
-  handle: (run: JobRun<Data>) => Promise<JobStep>,
+  handle: (run: CountedRun<Data>) => Promise<JobStep>,
 ): Worker {
   const { log } = options
 
@@ -199,7 +212,9 @@ function startWorker<Data>(
     }
     const interrupted = job.stalledCounter > 0 || job.failedReason === UNCERTAIN
     try {
-      return await handle({ data, run: job.attemptsMade + job.stalledCounter + 1, interrupted })
+      const runs = job.attemptsMade + job.stalledCounter
+      const waits = Math.max(0, job.attemptsStarted - runs - 1)
+      return await handle({ data, run: runs + 1, interrupted, waits })
     } catch (error) {
       log.error({ job_id: job.id, error }, 'job.failed')
       return { kind: 'defer', delayMs: DEFER_AFTER_FAULT_MS }
@@ -243,15 +258,20 @@ async function stopWorkers(workers: readonly Worker[], timeoutMs: number): Promi
   clearTimeout(timer)
 }
 
-/** Works on the deliveries of all shards. */
+/** Works on the deliveries of all shards; each lane has its own share of the concurrency. */
 export function startDeliveryConsumer(
   options: ConsumerOptions & { readonly shards: number },
-  handle: (run: JobRun<DeliveryJob>) => Promise<JobStep>,
+  handle: (run: DeliveryRun) => Promise<JobStep>,
 ): Consumer {
-  const perShard = { ...options, concurrency: Math.ceil(options.concurrency / options.shards) }
-  const workers = Array.from({ length: options.shards }, (_, shard) =>
-    startWorker(DELIVERY_QUEUE, shardPrefix(shard), perShard, parseDeliveryJob, handle),
-  )
+  const { shards } = options
+  const slots = slotsOfLanes(options.concurrency)
+  const workers = Array.from({ length: shards }, (_, shard) =>
+    LANES.map((lane) => {
+      const inLane = (run: CountedRun<DeliveryJob>): Promise<JobStep> => handle({ ...run, lane })
+      const perShard = { ...options, concurrency: Math.ceil(slots[lane] / shards) }
+      return startWorker(LANE_QUEUES[lane], shardPrefix(shard), perShard, parseDeliveryJob, inLane)
+    }),
+  ).flat()
   return { stop: (timeoutMs) => stopWorkers(workers, timeoutMs) }
 }
 
@@ -260,6 +280,6 @@ export function startFallbackConsumer(
   parse: (data: unknown) => FallbackJob,
   handle: (run: JobRun<FallbackJob>) => Promise<JobStep>,
 ): Consumer {
-  const worker = startWorker(FALLBACK_QUEUE, FALLBACK_PREFIX, options, parse, handle)
+  const worker = startWorker(FALLBACK_QUEUE.name, FALLBACK_QUEUE.prefix, options, parse, handle)
   return { stop: (timeoutMs) => stopWorkers([worker], timeoutMs) }
 }

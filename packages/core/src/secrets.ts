@@ -4,6 +4,11 @@ const KEY_BYTES = 32
 const IV_BYTES = 12
 const TAG_BYTES = 16
 
+/** A key is missing from ENCRYPTION_KEYS, or the sealed text was changed: our own fault, and mended by mending the keys. */
+export class UnreadableSecretError extends Error {
+  override readonly name = 'UnreadableSecretError'
+}
+
 export type KeyRing = {
   readonly firstKeyId: string
   readonly keys: ReadonlyMap<string, Buffer>

@@ -1,4 +1,5 @@
 import { decodeEvent, encodeEvent } from './delivery/delivery-job.ts'
+import { statusSubject } from './ids.ts'
 import type { RedisConnection } from './redis.ts'
 import { type DeliveryRecord, withoutBodies } from './store/delivery-log.ts'
 import type { JournalEntry } from './store/journal.ts'
@@ -9,7 +10,11 @@ const LIST = '{switchhook:control}:spool'
 const DROPPED = '{switchhook:control}:spool-dropped'
 const POISON_LIST = '{switchhook:control}:spool-poison'
 const MAX_POISON_ITEMS = 1_000
+/** Each may have some MB. */
+const POISON_PAGE = 20
 const seenKey = (eventId: string): string => `{switchhook:control}:seen:${eventId}`
+/** The furthest status of a message or call that was taken here: Postgres, which knows the others, is away. */
+const rankKey = (subject: string): string => `{switchhook:control}:rank:${subject}`
 /** Longer than any provider's retry horizon; the keys exist only for events taken while Postgres was away. */
 const SEEN_SECONDS = 72 * 3600
 
@@ -19,7 +24,17 @@ if redis.call('exists', KEYS[1]) == 1 then return 0 end
 if redis.call('llen', KEYS[2]) >= tonumber(ARGV[3]) then return -1 end
 redis.call('rpush', KEYS[2], ARGV[1])
 redis.call('set', KEYS[1], '1', 'ex', ARGV[2])
+if ARGV[4] == '' then return 1 end
+local furthest = tonumber(redis.call('get', KEYS[3]) or '-1')
+if tonumber(ARGV[4]) < furthest then return 2 end
+redis.call('set', KEYS[3], ARGV[4], 'ex', ARGV[2])
 return 1`
+
+const TAKEN: Readonly<Record<number, 'new' | 'stale' | 'duplicate'>> = {
+  0: 'duplicate',
+  1: 'new',
+  2: 'stale',
+}
 
 /** Read together, so that a drop can say exactly what it drops. */
 const READ = `return {redis.call('get', KEYS[2]) or '0', redis.call('lrange', KEYS[1], 0, ARGV[1])}`
@@ -44,8 +59,8 @@ export type SpoolItem =
 
 /** What Postgres must be told when it is back: accepted events and attempts, in the order they happened. */
 export type Spool = {
-  /** `new`: durable in Redis. `duplicate`: was before. `full`: refused. */
-  takeEvent(entry: JournalEntry): Promise<'new' | 'duplicate' | 'full'>
+  /** `new`: durable in Redis. `stale`: too, but a later status was taken before. `duplicate`: was before. `full`: refused. */
+  takeEvent(entry: JournalEntry): Promise<'new' | 'stale' | 'duplicate' | 'full'>
   /** Was this event taken here in the last 72 h? */
   hasSeen(eventId: string): Promise<boolean>
   /** Adds a record, without its bodies when the spool is more than full; throws `SpoolFullError` at twice its size. */
@@ -58,6 +73,8 @@ export type Spool = {
   drop(count: number): Promise<void>
   /** Puts what Postgres refuses for its content where a person can look at it (at most the newest 1,000). */
   setAside(item: SpoolItem): Promise<void>
+  /** Forgets what was set aside and is chosen. */
+  dropAside(isDropped: (item: SpoolItem) => boolean): Promise<void>
 }
 
 export class SpoolFullError extends Error {
@@ -106,10 +123,12 @@ export function createSpool(connection: RedisConnection, maxItems: number): Spoo
   return {
     async takeEvent(entry) {
       const text = encodeItem({ kind: 'event', entry })
-      const keys = [seenKey(entry.event.id), LIST]
-      const answer = await connection.eval(TAKE, 2, ...keys, text, SEEN_SECONDS, maxItems)
-      if (answer === -1) return 'full'
-      return answer === 1 ? 'new' : 'duplicate'
+      const { id, organizationId, provider, order } = entry.event
+      const subject = statusSubject(organizationId, provider, order?.subject ?? '')
+      const keys = [seenKey(id), LIST, rankKey(subject)]
+      const rank = order?.rank ?? ''
+      const answer = await connection.eval(TAKE, 3, ...keys, text, SEEN_SECONDS, maxItems, rank)
+      return TAKEN[Number(answer)] ?? 'full'
     },
     async hasSeen(eventId) {
       return (await connection.exists(seenKey(eventId))) === 1
@@ -140,6 +159,15 @@ export function createSpool(connection: RedisConnection, maxItems: number): Spoo
     async setAside(item) {
       await connection.rpush(POISON_LIST, encodeItem(item))
       await connection.ltrim(POISON_LIST, -MAX_POISON_ITEMS, -1)
+    },
+    async dropAside(isDropped) {
+      const dropped: string[] = []
+      for (let from = 0; from < MAX_POISON_ITEMS; from += POISON_PAGE) {
+        const texts = await connection.lrange(POISON_LIST, from, from + POISON_PAGE - 1)
+        dropped.push(...texts.filter((text) => isDropped(decodeItem(text))))
+        if (texts.length < POISON_PAGE) break
+      }
+      for (const text of dropped) await connection.lrem(POISON_LIST, 0, text)
     },
   }
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { randomId } from '../src/ids.ts'
 import { decryptSecret, encryptSecret, parseKeyRing } from '../src/secrets.ts'
 import { sealOf } from '../src/store/config-changes.ts'
+import { openHeaders, sealHeaders } from '../src/store/destination-headers.ts'
 import { rotateSecrets } from '../src/store/rotate-secrets.ts'
 import { createTestDatabase, type TestDatabase } from './test-database.ts'
 
@@ -62,6 +63,31 @@ describe('rotateSecrets', () => {
       decryptSecret(newRing, envelope, sealOf(destination, 'secret'))
     expect(openSigning(kept.secret)).toBe('whsec_now')
     expect(openSigning(kept.previous_secret)).toBe('whsec_before')
+  })
+
+  it('covers the pairs and the headers of destinations, those from before they were sealed included', async () => {
+    const [sealed, clear] = [await insertDestination(), await insertDestination()]
+    const pair = encryptSecret(oldRing, 'whsk_now', sealOf(sealed, 'ed25519_key'))
+    await database.pool.query(
+      'update destinations set sealed_headers = $2, ed25519_key = $3, previous_ed25519_key = $3 where id = $1',
+      [sealed, sealHeaders(oldRing, sealed, { authorization: 'Bearer a' }), pair],
+    )
+    await database.pool.query(
+      `update destinations set headers = '{"authorization": "Bearer b"}' where id = $1`,
+      [clear],
+    )
+    expect(await rotateSecrets(database.db, bothRing)).toEqual({ rotated: 8, unreadable: [] })
+    const { rows } = await database.pool.query('select * from destinations')
+    const rowOf = (id: string) => rows.find((row) => row.id === id)
+    const headersOf = (id: string) =>
+      openHeaders(newRing, { id, headers: {}, sealedHeaders: rowOf(id).sealed_headers })
+    expect(headersOf(sealed)).toEqual({ authorization: 'Bearer a' })
+    expect(headersOf(clear)).toEqual({ authorization: 'Bearer b' })
+    expect(JSON.stringify(rows)).not.toContain('Bearer')
+    for (const column of ['ed25519_key', 'previous_ed25519_key']) {
+      const seal = sealOf(sealed, 'ed25519_key')
+      expect(decryptSecret(newRing, rowOf(sealed)[column], seal)).toBe('whsk_now')
+    }
   })
 
   it('changes nothing a second time', async () => {

@@ -2,6 +2,10 @@ import type { Selectable } from 'kysely'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Database } from '../src/store/database.ts'
 import { findPendingMigrations, migrate } from '../src/store/migrate.ts'
+import { CIRCUIT_TABLES } from './circuit-columns.ts'
+import { DESTINATION_TABLES, stamped } from './destination-columns.ts'
+import { LONG_WORK_TABLES } from './long-work-columns.ts'
+import { MAIL_TABLES } from './mail-columns.ts'
 import { createTestDatabase, openTestDatabase, type TestDatabase } from './test-database.ts'
 
 /** How Postgres names the type of a TypeScript one; ' null' where null is allowed. */
@@ -22,13 +26,6 @@ type SqlName<Value> = Value extends string
               : 'jsonb'
 type SqlType<Value> = null extends Value ? `${SqlName<NonNullable<Value>>} null` : SqlName<Value>
 type Columns<Table> = { [Column in keyof Selectable<Table>]: SqlType<Selectable<Table>[Column]> }
-
-const stamped = {
-  created_at: 'timestamptz',
-  updated_at: 'timestamptz',
-  deleted_at: 'timestamptz null',
-  version: 'int8',
-} as const
 
 /** The compiler compares this with `Database`, the test with the migrated schema. */
 const TABLES = {
@@ -86,34 +83,6 @@ const TABLES = {
     webhook_url: 'text null',
     webhook_url_fallback: 'text null',
   },
-  destinations: {
-    ...stamped,
-    id: 'text',
-    organization_id: 'text',
-    name: 'text',
-    url: 'text',
-    format: 'text',
-    event_types: '_text',
-    assistant_id: 'int8 null',
-    phone_number: 'text null',
-    filter: 'jsonb null',
-    fallback_email: 'text null',
-    success_rule: 'text',
-    timeout_ms: 'int4',
-    max_attempts: 'int4',
-    delays_seconds: '_float8',
-    jitter: 'bool',
-    rate_limit_per_second: 'float8 null',
-    max_concurrency: 'int4',
-    freshness_seconds: 'int4 null',
-    headers: 'jsonb',
-    status: 'text',
-    secret: 'text',
-    previous_secret: 'text null',
-    previous_secret_expires_at: 'timestamptz null',
-    implied_by: 'text null',
-    skip_stale: 'bool',
-  },
   dedupe_keys: { event_id: 'text', received_at: 'timestamptz' },
   events: {
     id: 'text',
@@ -129,6 +98,7 @@ const TABLES = {
     payload: 'bytea',
     delivery_count: 'int4',
     is_stale: 'bool',
+    erased_at: 'timestamptz null',
   },
   deliveries: {
     id: 'text',
@@ -180,6 +150,12 @@ const TABLES = {
     started_at: 'timestamptz null',
     ended_at: 'timestamptz null',
     created_at: 'timestamptz',
+  },
+  call_aliases: {
+    alias: 'text',
+    organization_id: 'text',
+    call_sid: 'text',
+    seen_at: 'timestamptz',
   },
   status_ranks: { subject: 'text', rank: 'int2', updated_at: 'timestamptz' },
   quarantine: {
@@ -240,6 +216,10 @@ const TABLES = {
     new_values: 'jsonb null',
     error_message: 'text null',
   },
+  ...CIRCUIT_TABLES,
+  ...MAIL_TABLES,
+  ...LONG_WORK_TABLES,
+  ...DESTINATION_TABLES,
 } as const satisfies { [Table in keyof Database]: Columns<Database[Table]> }
 
 const FIND_COLUMNS = `

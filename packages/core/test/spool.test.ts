@@ -75,6 +75,21 @@ const idOf = (item: SpoolItem): string =>
       ? `record ${item.record.attempts}`
       : 'unreadable'
 
+describe('the order of statuses while Postgres is away', () => {
+  const status = (id: string, rank: number, subject = 'message.SM1') => {
+    const entry = entryOf(id)
+    return { ...entry, event: { ...entry.event, order: { subject, rank } } }
+  }
+
+  it('is known of what was taken here', async () => {
+    expect(await spool.takeEvent(status('evt_1', 5))).toBe('new')
+    expect(await spool.takeEvent(status('evt_2', 2))).toBe('stale')
+    expect(await spool.takeEvent(status('evt_2', 2))).toBe('duplicate')
+    expect(await spool.takeEvent(status('evt_3', 1, 'message.SM2'))).toBe('new')
+    expect(await spool.length()).toBe(3)
+  })
+})
+
 describe('an event', () => {
   it('is taken once, however often and by however many it is offered at once', async () => {
     const answers = await Promise.all(

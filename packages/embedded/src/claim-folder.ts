@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { findProcess } from './find-process.ts'
 import { isErrno } from './is-errno.ts'
 
@@ -42,13 +43,16 @@ export async function claimFolder(folder: string, serverName: string): Promise<F
   }
 }
 
+/** With the wait of each, longer than a lock is stale. */
+const MAX_ROUNDS = 400
+
 async function placeClaim(
   draft: string,
   ownerFile: string,
   folder: string,
   serverName: string,
 ): Promise<void> {
-  for (let round = 0; round < 10; round += 1) {
+  for (let round = 0; round < MAX_ROUNDS; round += 1) {
     try {
       // link() is atomic and fails when the name exists; rename() would overwrite another's claim.
       await link(draft, ownerFile)
@@ -57,31 +61,42 @@ async function placeClaim(
       if (!isErrno(error, 'EEXIST')) throw error
     }
     await refuseIfAlive(await readOwner(ownerFile), folder, serverName)
-    await moveAside(ownerFile, `${draft}.stale`, folder, serverName)
+    await removeDeadClaim(ownerFile, folder, serverName)
   }
   throw new Error(`Could not claim ${folder} for ${serverName}: others keep claiming it.`)
 }
 
-/** Of two processes that saw the same dead claim, the slower one may move away the live claim of the quicker. */
-async function moveAside(
+/** Somebody who holds it for longer died in the few milliseconds that it takes. */
+const STALE_LOCK_MS = 5_000
+const LOCK_WAIT_MS = 25
+
+/**
+ * One at a time: of two that saw the same dead claim, the slower one would else remove the live claim of the quicker,
+ * and a third could claim the folder meanwhile.
+ */
+async function removeDeadClaim(
   ownerFile: string,
-  aside: string,
   folder: string,
   serverName: string,
 ): Promise<void> {
+  const lock = `${ownerFile}.lock`
   try {
-    await rename(ownerFile, aside)
+    await mkdir(lock)
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return
-    throw error
+    if (!isErrno(error, 'EEXIST')) throw error
+    await sleep(LOCK_WAIT_MS)
+    const madeAtMs = await stat(lock).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => Number.POSITIVE_INFINITY,
+    )
+    if (Date.now() - madeAtMs > STALE_LOCK_MS) await rm(lock, { recursive: true, force: true })
+    return
   }
   try {
-    await refuseIfAlive(await readOwner(aside), folder, serverName)
-  } catch (error) {
-    await link(aside, ownerFile).catch(() => undefined)
-    throw error
+    await refuseIfAlive(await readOwner(ownerFile), folder, serverName)
+    await rm(ownerFile, { force: true })
   } finally {
-    await rm(aside, { force: true })
+    await rm(lock, { recursive: true, force: true })
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { claimFolder } from '../src/claim-folder.ts'
@@ -38,6 +38,18 @@ test('of many that find the claim of a dead process one takes it over', async ()
   const attempts = Array.from({ length: 10 }, () => claimFolder(folder, 'Redis'))
   const results = await Promise.allSettled(attempts)
   expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+  expect(await readdir(folder)).toEqual(['owner.json'])
+})
+
+test('who died while taking a claim over stands in nobody’s way for long', async () => {
+  const folder = await makeTempFolder()
+  const owner = { pid: 2 ** 30, startedAt: '1', token: 'a' }
+  await writeFile(join(folder, 'owner.json'), JSON.stringify(owner))
+  const lock = join(folder, 'owner.json.lock')
+  await mkdir(lock)
+  const longAgo = new Date(Date.now() - 60_000)
+  await utimes(lock, longAgo, longAgo)
+  await claimFolder(folder, 'Redis')
 })
 
 test('an unreadable claim, as after a full disk, is taken over', async () => {

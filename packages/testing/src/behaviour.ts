@@ -1,4 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 
 /** What a receiver does with a request. It has always read the whole request before. */
@@ -20,6 +22,10 @@ export type Behaviour =
   | { kind: 'trickle'; chunkEveryMs: number }
   /** 200 with as much body as the other side takes, for ever. */
   | { kind: 'infinite' }
+  /** The status line of a 200, then headers for ever, as fast as the other side takes them. */
+  | { kind: 'endless_headers' }
+  /** One 103 after the other every `hintEveryMs`, for ever. */
+  | { kind: 'early_hints'; hintEveryMs: number }
   /** 200 with a gzip body of about 1 MB that unpacks to 1 GiB. */
   | { kind: 'gzip_bomb' }
   /** Status 302 unless told. */
@@ -37,6 +43,7 @@ export type PlainBehaviour = Exclude<Behaviour, { kind: 'sequence' | 'hold' }>
 const BOMB_MEMBER_BYTES = 16 * 1024 * 1024
 const BOMB_MEMBERS = 64
 const INFINITE_CHUNK = Buffer.alloc(64 * 1024, 'x')
+const HEADER_CHUNK = Buffer.from('x-some-header: some-value\r\n'.repeat(1_000))
 const RAW_2XX = /^HTTP\/1\.[01] 2\d\d/
 
 /**
@@ -78,7 +85,16 @@ export function behave(
     case 'infinite':
       note(true)
       response.writeHead(200)
-      pourInto(response)
+      pourInto(response, INFINITE_CHUNK)
+      return
+    case 'endless_headers':
+      note(false)
+      request.socket.write('HTTP/1.1 200 OK\r\n')
+      pourInto(request.socket, HEADER_CHUNK)
+      return
+    case 'early_hints':
+      note(false)
+      hintAt(request.socket, behaviour.hintEveryMs)
       return
     case 'gzip_bomb':
       note(true)
@@ -110,11 +126,16 @@ function trickle(response: ServerResponse, chunkEveryMs: number): void {
   response.once('close', () => clearInterval(timer))
 }
 
-function pourInto(response: ServerResponse): void {
-  response.on('drain', pour)
+function hintAt(socket: Socket, everyMs: number): void {
+  const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'), everyMs)
+  socket.once('close', () => clearInterval(timer))
+}
+
+function pourInto(stream: Writable, chunk: Buffer): void {
+  stream.on('drain', pour)
   pour()
   function pour() {
-    while (!response.destroyed && response.write(INFINITE_CHUNK)) {
+    while (!stream.destroyed && stream.write(chunk)) {
       // until the socket's buffer is full; 'drain' goes on
     }
   }

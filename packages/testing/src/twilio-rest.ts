@@ -68,8 +68,10 @@ const CODES: Readonly<Record<number, readonly [code: number, message: string]>> 
 }
 
 /** Source: www.twilio.com/docs/usage/twilios-response#response-formats-exceptions */
-function errorBody(status: number) {
-  const [code, message] = CODES[status] ?? [20500, 'Internal Server Error']
+function errorBody(status: number, phoneNumber?: string) {
+  const quoting = [21211, `Invalid 'To' Phone Number: ${phoneNumber}`] as const
+  const [code, message] =
+    CODES[status] ?? (status === 400 ? quoting : [20500, 'Internal Server Error'])
   return { code, message, more_info: `https://www.twilio.com/docs/errors/${code}`, status }
 }
 
@@ -193,7 +195,8 @@ export async function startTwilioRest(account: TwilioRestOptions): Promise<Twili
   }
 
   const standIn = await startRestStandIn({
-    errorBody,
+    // A 400 quotes a number, as many of Twilio's do: the newest one.
+    errorBody: (status) => errorBody(status, numbers.at(-1)?.phone_number),
     authorize: ({ headers }) =>
       headers.authorization === authorization ? undefined : { status: 401, body: errorBody(401) },
     handle(request) {

@@ -145,7 +145,7 @@ const kudosity = z.discriminatedUnion('event_type', [
 export type KudosityEvent = z.infer<typeof kudosity>
 
 const standard = z.strictObject({
-  type: text.regex(/^[a-z_]+$/),
+  type: text.regex(/^[a-z_]+(\.[a-z_]+)*$/),
   timestamp: utc,
   data: z.record(text, jsonValue),
 })

@@ -1,3 +1,4 @@
+import type { OpenCircuit } from '@switchhook/core/circuits'
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { EgressRules } from '@switchhook/core/egress-rules'
 import type { AcceptedEvent } from '@switchhook/core/event'
@@ -62,6 +63,10 @@ export type ApiDeps = {
   readonly enqueueDelivery: (job: DeliveryJob) => Promise<void>
   /** Takes a delivery away from the workers: `removeDelivery` of queue.ts. Throws when Redis is away. */
   readonly dropDelivery: (deliveryId: string, destinationId: string) => Promise<void>
+  /** The circuits of these that are not closed: `readCircuits` of core. Throws when Redis is away. */
+  readonly readCircuits: (
+    destinationIds: readonly string[],
+  ) => Promise<ReadonlyMap<string, OpenCircuit>>
   readonly quarantine: QuarantineActions
   readonly providerControl: ProviderControl
 }

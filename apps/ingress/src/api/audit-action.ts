@@ -10,6 +10,9 @@ const ACTIONS = {
   'delivery.replayed': 'replay',
   'delivery.cancelled': 'cancel',
   'event.replayed': 'replay',
+  'replay.started': 'start',
+  'replay.cancelled': 'cancel',
+  'erasure.requested': 'request',
   'quarantine.released': 'release',
 } as const satisfies Partial<Record<AuditEventType, string>>
 

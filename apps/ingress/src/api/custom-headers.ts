@@ -1,3 +1,4 @@
+import { isReservedHeader } from '@switchhook/core/delivery/reserved-headers'
 import { z } from 'zod'
 
 const MAX_HEADERS = 20
@@ -8,30 +9,6 @@ const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/
 /** Visible ASCII, spaces only inside: what every server reads alike. */
 const VALUE = /^[\x21-\x7e]([\x20-\x7e]{0,2046}[\x21-\x7e])?$/
 
-/** What frames the request, says where it came from, or is ours to set. */
-const RESERVED: ReadonlySet<string> = new Set([
-  'host',
-  'connection',
-  'keep-alive',
-  'transfer-encoding',
-  'te',
-  'trailer',
-  'upgrade',
-  'expect',
-  'accept-encoding',
-  'date',
-  'via',
-  'forwarded',
-  'cookie',
-  'cookie2',
-  'set-cookie',
-])
-const RESERVED_PREFIXES = ['content-', 'webhook-', 'proxy-', 'sec-', 'x-forwarded-', ':']
-
-function isReserved(name: string): boolean {
-  return RESERVED.has(name) || RESERVED_PREFIXES.some((prefix) => name.startsWith(prefix))
-}
-
 function findFault(headers: Readonly<Record<string, string>>): string | undefined {
   const entries = Object.entries(headers)
   if (entries.length > MAX_HEADERS) return `At most ${MAX_HEADERS} headers`
@@ -40,7 +17,7 @@ function findFault(headers: Readonly<Record<string, string>>): string | undefine
   for (const [written, value] of entries) {
     const name = written.toLowerCase()
     if (!TOKEN.test(written)) return 'A header name must be a token of at most 100 characters'
-    if (isReserved(name)) return 'Headers that the gateway or HTTP sets itself cannot be set'
+    if (isReservedHeader(name)) return 'Headers that the gateway or HTTP sets itself cannot be set'
     if (!VALUE.test(value)) return 'A header value must be visible ASCII, at most 2048 characters'
     if (seen.has(name)) return 'A header is given twice'
     seen.add(name)

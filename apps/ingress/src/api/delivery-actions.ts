@@ -1,5 +1,5 @@
 import { findDelivery, type StoredDelivery } from '@switchhook/core/store/delivery-queries'
-import { findDestinationRecord } from '@switchhook/core/store/destinations'
+import { findDestinationStatus } from '@switchhook/core/store/destinations'
 import { findEvent } from '@switchhook/core/store/event-queries'
 import { cancelDelivery, inReplayTransaction, insertReplay } from '@switchhook/core/store/replays'
 import type { Queryable } from '@switchhook/core/store/transaction'
@@ -32,9 +32,9 @@ export async function requireReachable(
   organizationId: string,
   destinationId: string,
 ): Promise<void> {
-  const destination = await findDestinationRecord(db, organizationId, destinationId)
-  if (destination === undefined) throw new ApiError(409, 'Its destination was deleted')
-  if (destination.status === 'disabled') throw new ApiError(409, 'Its destination is disabled')
+  const status = await findDestinationStatus(db, organizationId, destinationId)
+  if (status === undefined) throw new ApiError(409, 'Its destination was deleted')
+  if (status === 'disabled') throw new ApiError(409, 'Its destination is disabled')
 }
 
 const replay = defineRoute({
@@ -57,7 +57,9 @@ const replay = defineRoute({
     }
     await requireReachable(db, organizationId, original.destinationId)
     const event = await findEvent(db, organizationId, original.eventId)
-    if (event === undefined) throw new ApiError(409, 'Its payload is no longer kept')
+    if (event === undefined || event.erasedAtMs !== null) {
+      throw new ApiError(409, 'Its payload is no longer kept')
+    }
     const nowMs = Date.now()
     const made = await inReplayTransaction(deps.database, nowMs, async (tx) => {
       const owed = await insertReplay(tx, event, original, nowMs)

@@ -1,5 +1,6 @@
 import {
   lockDestination,
+  rotateDestinationPair,
   rotateDestinationSecret,
   updateDestination,
 } from '@switchhook/core/store/destinations'
@@ -7,6 +8,7 @@ import { z } from 'zod'
 import { notFound } from './api-error.ts'
 import { auditAction } from './audit-action.ts'
 import { changeConfig } from './change-config.ts'
+import { findCircuits } from './circuits-shown.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { idSchema } from './field-schemas.ts'
 import { auditDestination, destinationSchema, showDestination } from './show-destination.ts'
@@ -27,40 +29,66 @@ function statusRoute(action: string, status: 'active' | 'paused', summary: strin
       const { deps, organizationId } = input
       const { id } = input.params
       const destination = await changeConfig(deps, async (tx) => {
-        const current = await lockDestination(tx, organizationId, id)
+        const current = await lockDestination(tx, deps.ring, organizationId, id)
         if (current === undefined) throw notFound(NAMES)
-        const changed = await updateDestination(tx, id, { ...current, status })
+        const changed = await updateDestination(tx, deps.ring, id, { ...current, status })
         await auditDestination(tx, input, current, changed)
         return changed
       })
-      return { status: 200, body: showDestination(destination) }
+      const circuitOf = await findCircuits(deps, [id])
+      return { status: 200, body: showDestination(destination, circuitOf(id)) }
     },
   })
 }
+
+/** After a rotation both sign for this long, so that a receiver can change over without losing a webhook. */
+const OVERLAP_SECONDS = 86_400
+const MAX_OVERLAP_SECONDS = 7 * 86_400
 
 const rotateSecret = defineRoute({
   method: 'post',
   path: '/api/v1/destinations/{id}/rotate-secret',
   access: 'write',
-  summary: 'Make a new signing secret; the one before signs beside it for 24 h',
+  summary: 'Make a new signing secret, or an ed25519 pair; the one before signs beside it for 24 h',
   params,
   names: NAMES,
+  body: z
+    .strictObject({
+      type: z
+        .enum(['hmac', 'ed25519'])
+        .describe('ed25519: a pair that signs (v1a) beside the secret (v1); hmac unless given'),
+      overlap_seconds: z
+        .int()
+        .min(0)
+        .max(MAX_OVERLAP_SECONDS)
+        .describe('For how long the one before goes on signing; 86400 unless given'),
+    })
+    .partial()
+    .optional()
+    .meta({ examples: [{ overlap_seconds: 3600 }] }),
   answers: {
     200: {
-      description: 'The new secret, shown this once',
-      schema: z.object({ secret: z.string().describe('whsec_…') }),
+      description: 'The new secret, shown this once, or the public key of the new pair',
+      schema: z.union([
+        z.object({ secret: z.string().describe('whsec_…') }),
+        z.object({ public_key: z.string().describe('whpk_…') }),
+      ]),
     },
   },
   async handle(input) {
-    const { deps, organizationId } = input
+    const { deps, organizationId, body } = input
     const { id } = input.params
-    const secret = await changeConfig(deps, async (tx) => {
-      const made = await rotateDestinationSecret(tx, deps.ring, organizationId, id)
-      if (made === undefined) throw notFound(NAMES)
-      await auditAction(tx, input, 'destination.secret_rotated', id)
-      return made
+    const type = body?.type ?? 'hmac'
+    const overlapMs = (body?.overlap_seconds ?? OVERLAP_SECONDS) * 1000
+    const rotate = type === 'hmac' ? rotateDestinationSecret : rotateDestinationPair
+    const made = await changeConfig(deps, async (tx) => {
+      const told = await rotate(tx, deps.ring, { organizationId, id }, overlapMs)
+      if (told === undefined) throw notFound(NAMES)
+      const details = type === 'hmac' ? undefined : { type }
+      await auditAction(tx, input, 'destination.secret_rotated', id, details)
+      return told
     })
-    return { status: 200, body: { secret } }
+    return { status: 200, body: type === 'hmac' ? { secret: made } : { public_key: made } }
   },
 })
 

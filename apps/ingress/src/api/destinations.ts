@@ -15,6 +15,7 @@ import { z } from 'zod'
 import { ApiError, notFound } from './api-error.ts'
 import { changeConfig } from './change-config.ts'
 import { checkUrl } from './check-url.ts'
+import { findCircuits } from './circuits-shown.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { destinationChanges, mergeDestination, newDestination } from './destination-body.ts'
 import { idSchema } from './field-schemas.ts'
@@ -99,9 +100,14 @@ const list = defineRoute({
   },
   async handle({ deps, organizationId, query: { limit, cursor } }) {
     const page = { limit: rowsToRead(limit), after: cursor }
-    const rows = await listDestinations(deps.database.db, organizationId, page)
+    const rows = await listDestinations(deps.database.db, deps.ring, organizationId, page)
     const positionOf = ({ id, createdAtMs }: DestinationRecord) => ({ id, timeMs: createdAtMs })
-    return { status: 200, body: pageOf(KIND, limit, rows, positionOf, showDestination) }
+    const circuitOf = await findCircuits(
+      deps,
+      rows.map(({ id }) => id),
+    )
+    const show = (row: DestinationRecord) => showDestination(row, circuitOf(row.id))
+    return { status: 200, body: pageOf(KIND, limit, rows, positionOf, show) }
   },
 })
 
@@ -114,9 +120,10 @@ const get = defineRoute({
   names: NAMES,
   answers: { 200: { description: 'The destination', schema: destinationSchema } },
   async handle({ deps, organizationId, params: { id } }) {
-    const destination = await findDestinationRecord(deps.database.db, organizationId, id)
+    const destination = await findDestinationRecord(deps.database.db, deps.ring, organizationId, id)
     if (destination === undefined) throw notFound(NAMES)
-    return { status: 200, body: showDestination(destination) }
+    const circuitOf = await findCircuits(deps, [id])
+    return { status: 200, body: showDestination(destination, circuitOf(id)) }
   },
 })
 
@@ -136,7 +143,7 @@ const patch = defineRoute({
     const { deps, organizationId, body } = input
     const { id } = input.params
     const destination = await changeConfig(deps, async (tx) => {
-      const current = await lockDestination(tx, organizationId, id)
+      const current = await lockDestination(tx, deps.ring, organizationId, id)
       if (current === undefined) throw notFound(NAMES)
       const url = body.url === undefined ? current.url : checkUrl(deps, 'url', body.url)
       const fields = { ...mergeDestination(current, body), url }
@@ -146,13 +153,14 @@ const patch = defineRoute({
         fields.phoneNumber !== current.phoneNumber
       if (current.impliedBy !== null && isMoved) throw impliedConflict(current.impliedBy)
       await requireAssistant(tx, organizationId, fields.assistantId)
-      const changed = await updateDestination(tx, id, fields)
+      const changed = await updateDestination(tx, deps.ring, id, fields)
       const isHeaderChanged = !isDeepStrictEqual(current.headers, changed.headers)
       const details = isHeaderChanged ? { replaced: ['headers'] } : null
       await auditDestination(tx, input, current, changed, details)
       return changed
     })
-    return { status: 200, body: showDestination(destination) }
+    const circuitOf = await findCircuits(deps, [id])
+    return { status: 200, body: showDestination(destination, circuitOf(id)) }
   },
 })
 
@@ -171,7 +179,7 @@ const remove = defineRoute({
     const { deps, organizationId } = input
     const { id } = input.params
     await changeConfig(deps, async (tx) => {
-      const current = await lockDestination(tx, organizationId, id)
+      const current = await lockDestination(tx, deps.ring, organizationId, id)
       if (current === undefined) throw notFound(NAMES)
       if (current.impliedBy !== null) throw impliedConflict(current.impliedBy)
       await deleteDestination(tx, id)

@@ -1,7 +1,7 @@
 import { contentOf } from '@switchhook/core/providers/content-of'
 import { type EventContent, MalformedPayloadError } from '@switchhook/core/providers/provider'
 import { route } from '@switchhook/core/routing/route'
-import { findDestinationRecord } from '@switchhook/core/store/destinations'
+import { findDestinationStatus } from '@switchhook/core/store/destinations'
 import { findEvent, type StoredEvent } from '@switchhook/core/store/event-queries'
 import { inReplayTransaction, insertEventReplay } from '@switchhook/core/store/replays'
 import { z } from 'zod'
@@ -61,10 +61,11 @@ const replay = defineRoute({
     const { db } = deps.database
     const event = await findEvent(db, organizationId, input.params.id)
     if (event === undefined) throw notFound('Event')
+    if (event.erasedAtMs !== null) throw new ApiError(409, 'Its payload is no longer kept')
     const destinationId = input.body?.destination_id
     if (destinationId !== undefined) {
-      const destination = await findDestinationRecord(db, organizationId, destinationId)
-      if (destination === undefined) throw notFound('Destination')
+      const status = await findDestinationStatus(db, organizationId, destinationId)
+      if (status === undefined) throw notFound('Destination')
       await requireReachable(db, organizationId, destinationId)
     }
     const ids = destinationId === undefined ? destinationsOf(deps, event) : [destinationId]

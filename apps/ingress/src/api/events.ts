@@ -46,6 +46,7 @@ const eventSchema = z.object({
   delivery_count: z.int(),
   routed: z.boolean().describe('False: no destination wanted it so far'),
   is_stale: z.boolean().describe('It came after a later status of the same message or call'),
+  erased_at: z.iso.datetime().nullable().describe('Its payload and the person were taken out'),
 })
 
 const eventDetailSchema = eventSchema.extend({
@@ -120,6 +121,7 @@ function showEvent(event: EventSummary): z.infer<typeof eventSchema> {
     delivery_count: event.deliveryCount,
     routed: event.deliveryCount > 0,
     is_stale: event.isStale,
+    erased_at: event.erasedAtMs === null ? null : toIso(event.erasedAtMs),
   }
 }
 

@@ -89,16 +89,19 @@ function settingsOf(deps: ApiDeps, body: WebhookRequest): Settings {
     name: body.name,
     url: checkUrl(deps, 'url', body.url),
     filter,
-    eventTypes: typesOfFilter(filter) ?? ['*'],
+    // Kudosity has these and no others: a call would break who reads its events strictly.
+    eventTypes: typesOfFilter(filter) ?? ALL_TYPES,
     rateLimitPerSecond: body.rate_limit || null,
   }
 }
 
+const ALL_TYPES = Object.keys(KUDOSITY_TYPES)
 const NAMES_BY_TYPE: Readonly<Record<string, string>> = KUDOSITY_TYPES
 
-/** A destination made elsewhere has types without Kudosity's names in its filter. */
+/** A destination made elsewhere has types without Kudosity's names in its filter; all of them are no filter. */
 function shownFilter({ filter, eventTypes }: DestinationRecord): DestinationFilter | null {
-  const names = eventTypes.flatMap((type) => NAMES_BY_TYPE[type] ?? [])
+  const named = eventTypes.flatMap((type) => NAMES_BY_TYPE[type] ?? [])
+  const names = named.length === ALL_TYPES.length ? [] : named
   return compactFilter({ event_type: names, ...filter })
 }
 
@@ -156,7 +159,12 @@ const list = defineRoute({
     },
   },
   async handle({ deps, organizationId }) {
-    const found = await listKudosityDestinations(deps.database.db, organizationId, MAX_WEBHOOKS)
+    const found = await listKudosityDestinations(
+      deps.database.db,
+      deps.ring,
+      organizationId,
+      MAX_WEBHOOKS,
+    )
     return { status: 200, body: { webhooks: found.map(show) } }
   },
 })
@@ -170,7 +178,7 @@ const get = defineRoute({
   summary: 'One webhook',
   answers: { 200: { description: 'The webhook', schema: webhookSchema } },
   async handle({ deps, organizationId, params: { id } }) {
-    const found = await findDestinationRecord(deps.database.db, organizationId, id)
+    const found = await findDestinationRecord(deps.database.db, deps.ring, organizationId, id)
     return { status: 200, body: show(requireWebhook(found)) }
   },
 })
@@ -189,8 +197,8 @@ const put = defineRoute({
     const { id } = input.params
     const settings = settingsOf(deps, body)
     const changed = await changeConfig(deps, async (tx) => {
-      const before = requireWebhook(await lockDestination(tx, organizationId, id))
-      const after = await updateDestination(tx, id, { ...before, ...settings })
+      const before = requireWebhook(await lockDestination(tx, deps.ring, organizationId, id))
+      const after = await updateDestination(tx, deps.ring, id, { ...before, ...settings })
       await auditDestination(tx, input, before, after)
       return after
     })
@@ -212,7 +220,7 @@ const remove = defineRoute({
     const { deps, organizationId } = input
     const { id } = input.params
     await changeConfig(deps, async (tx) => {
-      const before = requireWebhook(await lockDestination(tx, organizationId, id))
+      const before = requireWebhook(await lockDestination(tx, deps.ring, organizationId, id))
       await deleteDestination(tx, id)
       await auditDestination(tx, input, before, null)
     })

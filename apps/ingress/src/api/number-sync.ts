@@ -11,6 +11,7 @@ import {
 } from '@switchhook/core/store/provider-credentials'
 import { z } from 'zod'
 import { CONTROLLED_PROVIDERS } from '../provider-control/gateway-urls.ts'
+import { codeOf } from '../provider-control/provider-errors.ts'
 import type { ApiDeps } from './api-deps.ts'
 import { ApiError } from './api-error.ts'
 import { changeConfig } from './change-config.ts'
@@ -37,6 +38,7 @@ type Listed = { readonly numbers: readonly ProviderOwnedNumber[]; readonly faile
 /** What can be read of the accounts; one that fails does not keep the others from being read. */
 async function listNumbers(
   { providerControl, log }: ApiDeps,
+  organizationId: string,
   accounts: readonly ProviderCredentials[],
 ): Promise<Listed> {
   const numbers = new Map<string, ProviderOwnedNumber>()
@@ -52,8 +54,8 @@ async function listNumbers(
       }
     } catch (error) {
       failed += 1
-      const reason = error instanceof Error ? error.message : 'an unknown error'
-      log.warn({ provider, provider_account_id: accountId, reason }, 'number_sync.failed')
+      const facts = { organization_id: organizationId, provider, provider_account_id: accountId }
+      log.warn({ ...facts, code: codeOf(error) }, 'number_sync.failed')
     }
   }
   return { numbers: [...numbers.values()], failed }
@@ -93,7 +95,7 @@ const sync = withDeadlineMs(
       const accounts = await listProviderCredentials(
         ...([database.db, ring, organizationId, CONTROLLED_PROVIDERS, log] as const),
       )
-      const { numbers, failed } = await listNumbers(deps, accounts)
+      const { numbers, failed } = await listNumbers(deps, organizationId, accounts)
       if (failed > 0 && failed === accounts.length) {
         throw new ApiError(500, 'Failed to sync phone numbers: no provider account could be read')
       }

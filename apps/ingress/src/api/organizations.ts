@@ -1,6 +1,6 @@
 import { API_SCOPES, createApiKey } from '@switchhook/core/api-key'
 import { insertApiKey } from '@switchhook/core/store/api-keys'
-import { findDestinationRecord } from '@switchhook/core/store/destinations'
+import { findDestinationStatus } from '@switchhook/core/store/destinations'
 import {
   createOrganization,
   findOrganization,
@@ -21,7 +21,9 @@ const settings = {
     .describe("A change of a number's URLs at its provider waits until another key approves"),
   operations_destination_id: idSchema('dst_')
     .nullable()
-    .describe('Hears what concerns the organization as a whole'),
+    .describe(
+      'Gets the operational events, and it alone: circuit.opened, circuit.closed, destination.disabled, delivery.given_up, mail.failed',
+    ),
 }
 
 const organizationSchema = z.object({ id: z.string(), ...settings }).meta({ id: 'Organization' })
@@ -93,8 +95,8 @@ const patch = defineRoute({
       if (current === undefined) throw notFound('Organization')
       const destinationId = body.operations_destination_id
       if (typeof destinationId === 'string') {
-        const destination = await findDestinationRecord(tx, organizationId, destinationId)
-        if (destination === undefined) throw notFound('Destination')
+        const status = await findDestinationStatus(tx, organizationId, destinationId)
+        if (status === undefined) throw notFound('Destination')
       }
       const changed = await updateOrganization(tx, organizationId, {
         name: body.name ?? current.name,

@@ -5,7 +5,11 @@ import type { NewDelivery } from '@switchhook/core/store/replays'
 import type { ApiDeps } from './api-deps.ts'
 
 /** A stored event as the workers want it. Where it stands among its statuses was settled when it came. */
-export const toAccepted = ({ deliveryCount, ...event }: StoredEvent): AcceptedEvent => ({
+export const toAccepted = ({
+  deliveryCount,
+  erasedAtMs,
+  ...event
+}: StoredEvent): AcceptedEvent => ({
   ...event,
   order: null,
 })

@@ -5,6 +5,7 @@ import type { ApiDeps } from './api-deps.ts'
 import { ApiError } from './api-error.ts'
 import { phoneNumberSchema } from './field-schemas.ts'
 import type { RequestedFields } from './webhook-changes-run.ts'
+import { numberNotFound } from './webhook-changes-settle.ts'
 
 /** The provider calls these, from outside: what our own deliveries may reach does not matter. */
 const publicOnly = createEgressRules({ allowedCidrs: [], allowHttp: false })
@@ -63,9 +64,7 @@ export async function requireProvider(
 ): Promise<ControlledProvider> {
   const expected = provider === undefined || provider === null ? undefined : toControlled(provider)
   const found = await findNumberProvider(database.db, organizationId, phoneNumber)
-  if (found === undefined) {
-    throw new ApiError(404, `Phone number ${phoneNumber} not found in database`)
-  }
+  if (found === undefined) throw numberNotFound(phoneNumber)
   const actual = toControlled(found)
   if (expected === undefined || expected === actual) return actual
   throw new ApiError(400, `Phone number ${phoneNumber} is with ${actual}, not with ${expected}`)

@@ -6,6 +6,7 @@ import {
   requireNoOverrides,
   requireProvider,
 } from './phone-number-webhooks-check.ts'
+import { detachment, needsApproval, WAITING, waitingAnswer } from './webhook-changes-answer.ts'
 import { askForChange, changeNow } from './webhook-changes-run.ts'
 import { numberRefOf, toApiError, withDeadlineMs } from './webhook-changes-settle.ts'
 
@@ -40,12 +41,6 @@ const updatedSchema = z.object({
   message: z.string(),
 })
 
-const waitingSchema = z.object({
-  success: z.literal(false),
-  change_id: z.string(),
-  message: z.string(),
-})
-
 const shownSchema = z.object({
   success: z.boolean(),
   phone_number: z.string(),
@@ -71,7 +66,7 @@ const updateOn = (path: string): Route =>
       body: bodySchema,
       answers: {
         200: { description: 'It is changed at the provider', schema: updatedSchema },
-        202: { description: 'It waits for approval', schema: waitingSchema },
+        ...WAITING,
         ...REFUSED,
         500: { description: 'The provider failed; what was written is undone' },
       },
@@ -82,14 +77,13 @@ const updateOn = (path: string): Route =>
         const provider = await requireProvider(deps, organizationId, phoneNumber, body.provider)
         requireNoOverrides(provider, requested)
         const ref = await numberRefOf(deps, organizationId, provider, phoneNumber)
-        if (deps.snapshot.findOrganization(organizationId)?.needsChangeApproval === true) {
-          const { id } = await askForChange(input, { ref, requested })
-          const message = `The change of ${phoneNumber} waits for approval by another API key`
-          return { status: 202, body: { success: false, change_id: id, message } }
+        if (needsApproval(input)) {
+          return waitingAnswer(await askForChange(input, { ref, requested }), 'change')
         }
-        const { updated } = await changeNow(input, { ref, requested })
+        const { change, updated } = await changeNow(input, { ref, requested })
         const count = Object.keys(updated).length
-        const message = `Successfully updated ${count} webhook(s) for ${phoneNumber} via ${provider}`
+        const success = `Successfully updated ${count} webhook(s) for ${phoneNumber} via ${provider}`
+        const message = success + detachment(change, 'was')
         const facts = { success: true, phone_number: phoneNumber, provider }
         return { status: 200, body: { ...facts, updated_webhooks: updated, message } }
       },

@@ -36,7 +36,7 @@ const isSmall = (data: unknown): boolean =>
   Buffer.byteLength(JSON.stringify(data)) <= MAX_DATA_BYTES
 
 export const publishBody = z.strictObject({
-  type: z.enum(EVENT_TYPES).exclude(['unknown']),
+  type: z.enum(EVENT_TYPES).exclude(['unknown', 'operational']),
   data: z
     .record(z.string(), z.unknown())
     .refine(isSmall, `Larger than ${MAX_DATA_BYTES} bytes of JSON`)

@@ -2,6 +2,7 @@ import { apiKeyRoutes } from './api-keys.ts'
 import { assistantRoutes } from './assistants.ts'
 import { auditRoutes } from './audit.ts'
 import { callRoutes } from './calls.ts'
+import { circuitRoutes } from './circuits.ts'
 import type { Route } from './define-route.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { deliveryActionRoutes } from './delivery-actions.ts'
@@ -14,8 +15,10 @@ import { numberSyncRoutes } from './number-sync.ts'
 import { organizationRoutes } from './organizations.ts'
 import { phoneNumberWebhookRoutes } from './phone-number-webhooks.ts'
 import { phoneNumberRoutes } from './phone-numbers.ts'
+import { privacyRoutes } from './privacy.ts'
 import { providerAccountRoutes } from './provider-accounts.ts'
 import { quarantineRoutes } from './quarantine.ts'
+import { replayRoutes } from './replays.ts'
 import { smsLogRoutes } from './sms-logs.ts'
 import { destinationTestRoutes } from './test-destination.ts'
 import { userApiKeyRoutes } from './user-api-keys.ts'
@@ -35,15 +38,18 @@ export const routes: readonly Route[] = [
   ...destinationRoutes,
   ...destinationActionRoutes,
   ...destinationTestRoutes,
+  ...circuitRoutes,
   ...eventRoutes,
   ...eventActionRoutes,
   ...deliveryRoutes,
   ...deliveryActionRoutes,
+  ...replayRoutes,
   ...quarantineRoutes,
   ...kudosityWebhookRoutes,
   ...webhookLogRoutes,
   ...callRoutes,
   ...smsLogRoutes,
   ...auditRoutes,
+  ...privacyRoutes,
   ...userApiKeyRoutes,
 ]

@@ -2,6 +2,7 @@ import { EVENT_TYPES, FORMATS } from '@switchhook/core/event'
 import type { DestinationRecord } from '@switchhook/core/store/destinations'
 import { z } from 'zod'
 import { auditOf } from './audit-change.ts'
+import { CLOSED_CIRCUIT, circuitFields } from './circuits-shown.ts'
 import { destinationSettings, retrySchema } from './destination-body.ts'
 import { createdAtSchema } from './field-schemas.ts'
 import { toIso } from './list-query.ts'
@@ -14,11 +15,13 @@ export const destinationSchema = z
     format: z.enum(FORMATS),
     event_types: z.array(z.enum([...EVENT_TYPES, '*'])),
     retry: retrySchema,
-    circuit: z.object({
-      state: z.enum(['closed', 'open', 'half_open']),
-      opened_at: z.iso.datetime().nullable(),
-      next_probe_at: z.iso.datetime().nullable(),
-    }),
+    circuit: z.object(circuitFields),
+    public_key: z
+      .string()
+      .nullable()
+      .describe('whpk_…: of its ed25519 pair, where one was made by rotate-secret'),
+    disabled_at: z.iso.datetime().nullable(),
+    disabled_reason: z.string().nullable().describe('Null when you disabled it yourself'),
     implied_by: z
       .enum(['assistant_sms', 'assistant_voice', 'phone_number'])
       .nullable()
@@ -27,7 +30,7 @@ export const destinationSchema = z
   })
   .meta({ id: 'Destination' })
 
-export function showDestination(destination: DestinationRecord) {
+export function showDestination(destination: DestinationRecord, circuit = CLOSED_CIRCUIT) {
   return {
     id: destination.id,
     name: destination.name,
@@ -51,7 +54,10 @@ export function showDestination(destination: DestinationRecord) {
     freshness_seconds: destination.freshnessSeconds,
     headers: destination.headers,
     status: destination.status,
-    circuit: { state: 'closed', opened_at: null, next_probe_at: null },
+    circuit,
+    public_key: destination.ed25519PublicKey,
+    disabled_at: destination.disabledAtMs === null ? null : toIso(destination.disabledAtMs),
+    disabled_reason: destination.disabledReason,
     implied_by: destination.impliedBy,
     created_at: toIso(destination.createdAtMs),
   }

@@ -40,6 +40,8 @@ function sampleData(type: EventType, ownNumber: string, id: string): Record<stri
       return { ...call, recording_sid: id, recording_url: 'https://example.com/recording' }
     case 'transcript':
       return { ...call, transcript: 'This is a test from Switchhook.' }
+    case 'operational':
+      return { message: 'This is a test from Switchhook.' }
     default:
       return call
   }
@@ -84,7 +86,7 @@ const test = defineRoute({
     const { deps, organizationId } = input
     const { id } = input.params
     const { db, pool } = deps.database
-    const destination = await findDestinationRecord(db, organizationId, id)
+    const destination = await findDestinationRecord(db, deps.ring, organizationId, id)
     if (destination === undefined) throw notFound(NAMES)
     if (destination.status === 'disabled') throw new ApiError(409, 'The destination is disabled')
     const [first = '*'] = destination.eventTypes

@@ -12,6 +12,7 @@ import {
   audit,
   claim,
   IF_CUT_OFF,
+  requireNumber,
   settle,
   settleFailed,
   toApiError,
@@ -40,11 +41,13 @@ export type Made = {
 }
 
 /** Makes a claimed change: all of it at the provider, or none. */
-async function make(asker: Asker, change: WebhookChange, ref: NumberRef): Promise<Made> {
+async function make(asker: Asker, change: WebhookChange, numberRef: NumberRef): Promise<Made> {
   const { deps } = asker
   const { db } = deps.database
   const current = { id: change.id, ...APPLYING }
+  const ref = { ...numberRef, changeId: change.id }
   try {
+    await requireNumber(asker, change)
     const plan = await deps.providerControl.plan(ref, requestOf(change.requested))
     // Before the first write: whoever finds the change cut off must know what was there.
     await updateWebhookChange(db, current, { before: plan.before, after: plan.after })
@@ -122,14 +125,19 @@ async function decide(
   return decided
 }
 
+/** Throws `ApiError`: 403 for the one who asked, 409 for a change that is decided. */
+export async function claimApproved(asker: Asker, change: WebhookChange): Promise<WebhookChange> {
+  requireDecider(asker, change)
+  return await claim(asker, change.phoneNumber, (tx) => decide(tx, asker, change, 'approved'))
+}
+
+/** Throws like `claimApproved`; and 404 when the number is the organization's no more, 500 when the provider fails. */
 export async function approveChange(
   asker: Asker,
   change: WebhookChange,
   ref: NumberRef,
 ): Promise<WebhookChange> {
-  requireDecider(asker, change)
-  const { phoneNumber } = change
-  const claimed = await claim(asker, phoneNumber, (tx) => decide(tx, asker, change, 'approved'))
+  const claimed = await claimApproved(asker, change)
   return (await make(asker, claimed, ref)).change
 }
 

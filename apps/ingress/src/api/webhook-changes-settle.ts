@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type AuditEventType, writeAudit } from '@switchhook/core/store/audit-logs'
+import { findNumberProvider } from '@switchhook/core/store/organization-numbers'
 import { listProviderCredentials } from '@switchhook/core/store/provider-credentials'
 import type { Queryable, Transaction } from '@switchhook/core/store/transaction'
 import {
@@ -48,7 +49,24 @@ export async function numberRefOf(
   const accounts = await listProviderCredentials(
     ...([database.db, ring, organizationId, [provider], log] as const),
   )
-  return { provider, phoneNumber, accounts }
+  return { organizationId, provider, phoneNumber, accounts }
+}
+
+export const numberNotFound = (phoneNumber: string): ApiError =>
+  new ApiError(404, `Phone number ${phoneNumber} not found in database`)
+
+/** Throws `ApiError` when the organization has given the number away since: 404, or 409 when it is with another provider. */
+export async function requireNumber(
+  { deps, organizationId }: Asker,
+  { phoneNumber, provider }: Pick<WebhookChange, 'phoneNumber' | 'provider'>,
+): Promise<void> {
+  const found = await findNumberProvider(deps.database.db, organizationId, phoneNumber)
+  if (found === undefined) throw numberNotFound(phoneNumber)
+  if (found === provider) return
+  throw new ApiError(
+    409,
+    `Phone number ${phoneNumber} is with ${found} by now, not with ${provider}`,
+  )
 }
 
 /** What the one who asked is told. The provider's own words are in the change, for those who may read it. */
@@ -75,12 +93,16 @@ export async function audit(
   change: WebhookChange,
 ): Promise<void> {
   const isFailure = eventType === 'webhook_change.failed'
+  const { detached_applications } = change.after ?? {}
   await writeAudit(db, {
     ...{ organizationId, eventType, apiKeyId: apiKey.id, ...client },
     ...{ resourceType: 'webhook_change', resourceId: change.id, resourceName: change.phoneNumber },
     action: eventType.replace('webhook_change.', ''),
     status: isFailure ? 'failure' : 'success',
-    details: { provider: change.provider, requested: change.requested },
+    details: {
+      ...{ provider: change.provider, requested: change.requested },
+      ...(detached_applications === undefined ? {} : { detached_applications }),
+    },
     ...{ oldValues: change.before, newValues: isFailure ? null : change.after },
     errorMessage: isFailure ? change.error : null,
   })

@@ -11,7 +11,8 @@ import { defineRoute, type Route } from './define-route.ts'
 import { createdAtSchema, phoneNumberSchema } from './field-schemas.ts'
 import { numberFilter, toIso } from './list-query.ts'
 import { pageOf, pageQuery, pageSchema, rowsToRead } from './pagination.ts'
-import { rollBackChange } from './webhook-changes-roll-back.ts'
+import { needsApproval, WAITING, waitingAnswer } from './webhook-changes-answer.ts'
+import { approveRollback, askForRollback, rollBackNow } from './webhook-changes-roll-back.ts'
 import { approveChange, rejectChange } from './webhook-changes-run.ts'
 import { type Asker, numberRefOf, withDeadlineMs } from './webhook-changes-settle.ts'
 
@@ -27,6 +28,10 @@ const heldSchema = z
   .looseObject({
     voice_webhook_url: z.string().nullable(),
     sms_webhook_url: z.string().nullable(),
+    detached_applications: z
+      .array(z.string())
+      .optional()
+      .describe('Of Twilio: what decided for the number and was taken off it'),
     resources: z.array(z.unknown()).describe("In the provider's words"),
   })
   .nullable()
@@ -125,13 +130,14 @@ const approve = withDeadlineMs(
     method: 'post',
     path: `${PATH}/{id}/approve`,
     access: 'write',
-    summary: 'Let a pending change happen; not by the key that asked for it',
+    summary: 'Let a pending change or rollback happen; not by the key that asked for it',
     params,
     names: NAMES,
     answers: DECIDED,
     async handle(input) {
       const change = await requireChange(input, input.params.id)
-      const approved = await approveChange(input, change, await refOf(input, change))
+      const approveIt = change.rollbackOf === null ? approveChange : approveRollback
+      const approved = await approveIt(input, change, await refOf(input, change))
       return { status: 200, body: show(approved) }
     },
   }),
@@ -169,12 +175,16 @@ const rollBack = withDeadlineMs(
       .optional(),
     answers: {
       ...DECIDED,
+      ...WAITING,
       409: { description: 'There is nothing to roll back, or the provider has changed since' },
     },
     async handle(input) {
       const change = await requireChange(input, input.params.id)
       const isForced = input.body?.force === true
-      const rolledBack = await rollBackChange(input, change, await refOf(input, change), isForced)
+      if (needsApproval(input)) {
+        return waitingAnswer(await askForRollback(input, change, isForced), 'rollback')
+      }
+      const rolledBack = await rollBackNow(input, change, await refOf(input, change), isForced)
       return { status: 200, body: show(rolledBack) }
     },
   }),

@@ -1,4 +1,4 @@
-import { describeError, ProviderFailure, ProviderStateChanged } from './provider-errors.ts'
+import { codeOf, describeError, ProviderFailure, ProviderStateChanged } from './provider-errors.ts'
 import {
   type Fields,
   holdsFields,
@@ -92,7 +92,8 @@ export async function applySteps(
       const mayBeDone = step.after === null ? [] : [step]
       const isDone = done.length > index
       const left = await undoSteps(openForUndo(), isDone ? done : [...done, ...mayBeDone])
-      throw new ProviderFailure([describeError(error), ...left].join('; '), left.length === 0)
+      const text = [describeError(error), ...left].join('; ')
+      throw new ProviderFailure(text, left.length === 0, codeOf(error))
     }
   }
   return done

@@ -6,6 +6,13 @@ export type WantedUrls = {
   readonly sms?: string | undefined
 }
 
+export type Planned = {
+  /** What must be written, in order. */
+  readonly steps: readonly Step[]
+  /** Applications that have decided for the number, and that the steps take off it. */
+  readonly detachedApplications: readonly string[]
+}
+
 /** A number as its provider knows it. */
 export type ProviderNumber = {
   /** Where its calls really go, whatever stands between; null: nowhere. */
@@ -14,8 +21,8 @@ export type ProviderNumber = {
   readonly smsUrl: string | null
   /** More about it, in Burki's words. */
   readonly configuration: Readonly<Record<string, unknown>>
-  /** What must be written, in order. Throws `ProviderObstacle`. */
-  plan(wanted: WantedUrls): Promise<Step[]>
+  /** Throws `ProviderObstacle`. */
+  plan(wanted: WantedUrls): Promise<Planned>
 }
 
 /** One account at a provider, within a deadline. */

@@ -46,6 +46,9 @@ export function gatewayUrl(
  * What the provider calls when `primary` has failed: `current`, when it is the owner's own. Else this gateway, which
  * keeps the message and delivers it once the owner's server is back. Where the gateway is the primary, the same under
  * another URL: the provider makes a second series of attempts there, which it never does with the primary itself.
+ *
+ * Calls at Twilio never fall back to this gateway: Twilio runs what the voice fallback answers as TwiML, and our 204
+ * is none. Source: www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource (VoiceFallbackUrl).
  */
 export function fallbackUrl(
   publicBaseUrl: string,
@@ -57,6 +60,7 @@ export function fallbackUrl(
   const isPrimary = (url: string) => url.replace(/#.*/, '') === primary.replace(/#.*/, '')
   const isOurs = (url: string) => url.startsWith(`${publicBaseUrl}/`)
   if (current !== null && current !== '' && !isPrimary(current) && !isOurs(current)) return current
+  if (provider === 'twilio' && channel === 'voice') return ''
   const ours = gatewayUrl(publicBaseUrl, provider, channel)
   return isOurs(primary) ? `${ours}?fallback=1` : ours
 }

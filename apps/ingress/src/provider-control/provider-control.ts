@@ -5,6 +5,7 @@ import { applySteps, planUndo, splitRemovals } from './apply-steps.ts'
 import type { ProviderConnection, ProviderNumber } from './connection.ts'
 import { type ControlledProvider, gatewayUrl, TWILIO_DEMO_URL } from './gateway-urls.ts'
 import {
+  codeOf,
   describeError,
   isProviderError,
   NumberNotAtProvider,
@@ -23,6 +24,9 @@ export type WebhookRequest = {
 
 /** The accounts of one organization with one provider, and one of its numbers. */
 export type NumberRef = {
+  readonly organizationId: string
+  /** For the log; undefined before there is a change. */
+  readonly changeId?: string | undefined
   readonly provider: ControlledProvider
   readonly phoneNumber: string
   readonly accounts: readonly ProviderCredentials[]
@@ -107,7 +111,7 @@ function wantedSms(
 
 /** What a person is told about a failure that left nothing behind. */
 const asFailure = (error: unknown): Error =>
-  isProviderError(error) ? error : new ProviderFailure(describeError(error), true)
+  isProviderError(error) ? error : new ProviderFailure(describeError(error), true, codeOf(error))
 
 export function createProviderControl(options: ProviderControlOptions): ProviderControl {
   const { twilioApiBaseUrl, telnyxApiBaseUrl, publicBaseUrl, metrics, log } = options
@@ -152,7 +156,8 @@ export function createProviderControl(options: ProviderControlOptions): Provider
   async function plan(ref: NumberRef, request: WebhookRequest): Promise<WebhookPlan> {
     const { accountId, number } = await find(ref)
     const sms = wantedSms(publicBaseUrl, ref.provider, request.sms)
-    const steps = await number.plan({ voice: request.voiceUrl, sms: sms?.url })
+    const wanted = { voice: request.voiceUrl, sms: sms?.url }
+    const { steps, detachedApplications } = await number.plan(wanted)
     const before = {
       provider_account_id: accountId,
       ...{ voice_webhook_url: number.voiceUrl, sms_webhook_url: number.smsUrl },
@@ -161,6 +166,7 @@ export function createProviderControl(options: ProviderControlOptions): Provider
       provider_account_id: accountId,
       voice_webhook_url: request.voiceUrl ?? before.voice_webhook_url,
       sms_webhook_url: sms === undefined ? before.sms_webhook_url : sms.url || null,
+      ...(detachedApplications.length > 0 ? { detached_applications: detachedApplications } : {}),
     }
     return {
       before: { ...before, resources: statesOf(steps, 'before') },
@@ -172,23 +178,27 @@ export function createProviderControl(options: ProviderControlOptions): Provider
     }
   }
 
-  /** Counts what became of it; a plan alone is no update. The provider's words go to the log and the one who asked, credentials to neither. */
+  /** What the log may tell: never the number, nor the provider's words, which may quote it. */
+  const factsOf = ({ organizationId, changeId, provider }: NumberRef, error: unknown) => ({
+    ...{ organization_id: organizationId, change_id: changeId, provider, code: codeOf(error) },
+  })
+
+  /** Counts what became of it; a plan alone is no update. The provider's words go to the one who asked, credentials to nobody. */
   async function count<T>(
-    { provider, phoneNumber }: NumberRef,
+    ref: NumberRef,
     outcome: 'applied' | 'rolled_back' | null,
     work: () => Promise<T>,
   ): Promise<T> {
     try {
       const result = await work()
-      if (outcome !== null) metrics.providerUpdates.inc({ provider, outcome })
+      if (outcome !== null) metrics.providerUpdates.inc({ provider: ref.provider, outcome })
       return result
     } catch (error) {
       const known = asFailure(error)
       const isFailure = known instanceof ProviderFailure
       const what = isFailure ? (known.isUndone ? 'failed' : 'not_undone') : 'refused'
-      metrics.providerUpdates.inc({ provider, outcome: what })
-      const facts = { provider, phone_number: phoneNumber, reason: known.message }
-      log.warn({ ...facts, outcome: what }, 'provider.update_failed')
+      metrics.providerUpdates.inc({ provider: ref.provider, outcome: what })
+      log.warn({ ...factsOf(ref, known), outcome: what }, 'provider.update_failed')
       throw known
     }
   }
@@ -234,7 +244,8 @@ export function createProviderControl(options: ProviderControlOptions): Provider
         for (const removal of removals) {
           await applySteps(resources, [removal], { openForUndo }).catch((error: unknown) => {
             // Nothing uses it any more, and the next change of the number takes it up again.
-            log.warn({ resource: removal.resource, reason: describeError(error) }, 'provider.left')
+            const { resource } = removal
+            log.warn({ ...factsOf(ref, error), resource }, 'provider.left')
           })
         }
       }),

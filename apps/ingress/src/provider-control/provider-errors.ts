@@ -19,10 +19,13 @@ export class ProviderStateChanged extends Error {
 export class ProviderFailure extends Error {
   override readonly name = 'ProviderFailure'
   readonly isUndone: boolean
+  /** `codeOf` what the provider's package threw. */
+  readonly code: string
 
-  constructor(message: string, isUndone: boolean) {
+  constructor(message: string, isUndone: boolean, code: string) {
     super(message)
     this.isUndone = isUndone
+    this.code = code
   }
 }
 
@@ -49,7 +52,21 @@ export async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** One line for logs and people. The packages' errors hold the request and its credentials: only the message is used. */
+/** What a provider or Node calls an error, as far as it cannot be a number of a person. */
+const SHORT_CODE = /^(\d{1,6}|E[A-Z_]{1,40})$/
+
+/** For logs, which no phone number may be in: `status_400_21211`, `ECONNRESET` or the kind of the error. */
+export function codeOf(error: unknown): string {
+  if (error instanceof ProviderFailure) return error.code
+  if (!(error instanceof Error)) return 'unknown'
+  const status = statusOf(error)
+  const code = 'code' in error ? String(error.code) : ''
+  const known = SHORT_CODE.test(code) ? code : undefined
+  if (status === undefined) return known ?? error.constructor.name
+  return known === undefined ? `status_${status}` : `status_${status}_${known}`
+}
+
+/** One line for people, never for logs: the provider's words may quote numbers. The packages' errors hold the request and its credentials: only the message is used. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return 'an unknown error'
   const status = statusOf(error)

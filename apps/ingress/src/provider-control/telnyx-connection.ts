@@ -1,6 +1,6 @@
 import type { TelnyxCredentials } from '@switchhook/core/store/provider-credentials'
 import type Telnyx from 'telnyx'
-import type { ProviderConnection, ProviderNumber, WantedUrls } from './connection.ts'
+import type { Planned, ProviderConnection, ProviderNumber, WantedUrls } from './connection.ts'
 import { fallbackUrl } from './gateway-urls.ts'
 import { orUndefined, ProviderObstacle } from './provider-errors.ts'
 import {
@@ -189,11 +189,12 @@ async function planVoice(context: Context, url: string): Promise<Step[]> {
   return [step, updateStep(TELNYX_NUMBER, number.id, number, after)]
 }
 
-async function plan(context: Context, { voice, sms }: WantedUrls): Promise<Step[]> {
-  return [
+async function plan(context: Context, { voice, sms }: WantedUrls): Promise<Planned> {
+  const steps = [
     ...(voice === undefined ? [] : await planVoice(context, voice)),
     ...(sms === undefined ? [] : await planSms(context, sms)),
   ]
+  return { steps, detachedApplications: [] }
 }
 
 async function describeNumber(

@@ -42,7 +42,7 @@ beforeEach(() => {
   nth += 1
   phoneNumber = `+1415555${String(1000 + nth)}`
   const account = { provider: 'telnyx', accountId: 'pac_1', apiKey: 'KEY123' } as const
-  ref = { provider: 'telnyx', phoneNumber, accounts: [account] }
+  ref = { organizationId: 'org_a', provider: 'telnyx', phoneNumber, accounts: [account] }
 })
 
 function addOwn() {

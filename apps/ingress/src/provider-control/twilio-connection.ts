@@ -2,7 +2,7 @@ import type { TwilioCredentials } from '@switchhook/core/store/provider-credenti
 import type { Twilio } from 'twilio'
 import type { IncomingPhoneNumberInstance } from 'twilio/lib/rest/api/v2010/account/incomingPhoneNumber.js'
 import type { ServiceInstance } from 'twilio/lib/rest/messaging/v1/service.js'
-import type { ProviderConnection, ProviderNumber, WantedUrls } from './connection.ts'
+import type { Planned, ProviderConnection, ProviderNumber, WantedUrls } from './connection.ts'
 import { fallbackUrl, withOverrides, withoutOverrides } from './gateway-urls.ts'
 import { orUndefined, ProviderObstacle } from './provider-errors.ts'
 import { openTwilio, TWILIO_NUMBER, TWILIO_SERVICE, twilioResources } from './twilio-client.ts'
@@ -100,13 +100,18 @@ function smsFields(context: Context, url: string): Fields {
   }
 }
 
+const withoutFragment = (url: string | null): string | undefined => url?.replace(/#.*/, '')
+
 /** Throws `ProviderObstacle` when others would be told to send elsewhere, too. */
 function serviceSteps(context: Context, url: string): Step[] {
   const { number, governing } = context
   if (governing === undefined) return []
   const { service, others } = governing
   const wanted = withOverrides(url)
-  if (service.inboundRequestUrl === wanted) return []
+  const held = service.inboundRequestUrl
+  if (held === wanted) return []
+  // How it is tried is the business of all who share it, unless the wanted URL says something of it.
+  if (others.length > 0 && withoutFragment(held) === withoutOverrides(url)) return []
   if (others.length > 0) {
     throw new ProviderObstacle(
       `${number.phoneNumber} is in the Twilio Messaging Service "${service.friendlyName}" (${service.sid}), which decides where its messages go. The change would affect ${nameList(others)} as well. Take the number out of the service, or let the service use the URLs of its numbers (UseInboundWebhookOnNumber).`,
@@ -121,16 +126,22 @@ function serviceSteps(context: Context, url: string): Step[] {
   return [stepOf(TWILIO_SERVICE, service.sid, { ...service.toJSON() }, after)]
 }
 
-function planTwilio(context: Context, { voice, sms }: WantedUrls): Step[] {
+function planTwilio(context: Context, { voice, sms }: WantedUrls): Planned {
   const { number } = context
   const after = {
     ...(voice === undefined ? {} : voiceFields(context, voice)),
     ...(sms === undefined ? {} : smsFields(context, sms)),
   }
-  return [
+  const steps = [
     ...(sms === undefined ? [] : serviceSteps(context, sms)),
     stepOf(TWILIO_NUMBER, number.sid, { ...number.toJSON() }, after),
   ]
+  const { voiceApplicationSid, smsApplicationSid } = number
+  const detached = [
+    ...(voice === undefined || !voiceApplicationSid ? [] : [voiceApplicationSid]),
+    ...(sms === undefined || !smsApplicationSid ? [] : [smsApplicationSid]),
+  ]
+  return { steps, detachedApplications: [...new Set(detached)] }
 }
 
 async function describeNumber(

@@ -39,18 +39,18 @@ beforeEach(() => {
   nth += 1
   phoneNumber = `+1415555${String(1000 + nth)}`
   const account = { provider: 'twilio', accountId: 'pac_1', ...ACCOUNT } as const
-  ref = { provider: 'twilio', phoneNumber, accounts: [account] }
+  ref = { organizationId: 'org_a', provider: 'twilio', phoneNumber, accounts: [account] }
 })
 
 describe('a plain Twilio number', () => {
-  it('gets both URLs, tried three times again, and this gateway to fall back to', async () => {
+  it('gets both URLs, tried three times again, and this gateway for messages to fall back to', async () => {
     const number = twilio.addNumber(phoneNumber)
     const { updated } = await change(BOTH)
     expect(updated).toEqual({ voice: BOTH.voiceUrl, sms: BOTH.sms.url })
     expect(number).toMatchObject({
       voice_url: BOTH.voiceUrl + OVERRIDES,
       voice_method: 'POST',
-      voice_fallback_url: `${GATEWAY}/twilio-voice-webhook${OVERRIDES}`,
+      voice_fallback_url: '',
       sms_url: BOTH.sms.url + OVERRIDES,
       sms_method: 'POST',
       sms_fallback_url: `${GATEWAY}/webhooks/sms/twilio${OVERRIDES}`,
@@ -71,6 +71,18 @@ describe('a plain Twilio number', () => {
       ...{ sms_url: 'https://own.example/sms#rc=5', sms_fallback_url: `${own}${OVERRIDES}` },
       ...{ voice_url: 'https://v.x/', voice_fallback_url: null },
     })
+  })
+
+  it('never has its calls fall back to this gateway, which answers no TwiML; an own fallback stays', async () => {
+    const own = 'https://second.example/twiml'
+    const number = twilio.addNumber(phoneNumber, { voice_fallback_url: own })
+    await change({ voiceUrl: BOTH.voiceUrl })
+    expect(number.voice_fallback_url).toBe(own + OVERRIDES)
+    for (const voiceUrl of [BOTH.voiceUrl, `${GATEWAY}/twilio-voice-webhook`]) {
+      number.voice_fallback_url = `${GATEWAY}/twilio-voice-webhook${OVERRIDES}`
+      await change({ voiceUrl })
+      expect(number.voice_fallback_url).toBe('')
+    }
   })
 
   it('never has its primary for a fallback, also where both are this gateway', async () => {
@@ -131,6 +143,19 @@ describe('what decides before the number', () => {
     expect(twilio.writes()).toEqual([])
   })
 
+  it('a shared service that sends there already is no obstacle and stays as it is', async () => {
+    const { sid } = twilio.addNumber(phoneNumber)
+    const { sid: other } = twilio.addNumber(`${phoneNumber}9`)
+    const service = twilio.addService([sid, other])
+    for (const held of [BOTH.sms.url, `${BOTH.sms.url}#rc=1`, BOTH.sms.url + OVERRIDES]) {
+      service.inbound_request_url = held
+      await change({ sms: BOTH.sms })
+      expect(service).toMatchObject({ inbound_request_url: held, fallback_url: null })
+    }
+    const otherwise = change({ sms: { url: `${BOTH.sms.url}#rc=5` } })
+    await expect(otherwise).rejects.toThrow(ProviderObstacle)
+  })
+
   it('a shared service that uses the URLs of its numbers is no obstacle', async () => {
     const { sid } = twilio.addNumber(phoneNumber)
     const { sid: other } = twilio.addNumber(`${phoneNumber}9`)
@@ -155,10 +180,13 @@ describe('what decides before the number', () => {
     expect(await controlOf().readNumber(ref)).toMatchObject({
       ...{ voiceUrl: urls.voice_url, smsUrl: urls.sms_url },
     })
-    await change(BOTH)
+    const { before, after } = await change(BOTH)
+    expect(before).not.toHaveProperty('detached_applications')
+    expect(after.detached_applications).toEqual([application.sid])
     expect(twilio.voiceGoesTo(phoneNumber)).toBe(BOTH.voiceUrl + OVERRIDES)
     expect(twilio.smsGoesTo(phoneNumber)).toBe(BOTH.sms.url + OVERRIDES)
     expect(application).toMatchObject(urls)
+    expect((await change(BOTH)).after).not.toHaveProperty('detached_applications')
   })
 
   it('a SIP trunk is an obstacle to the voice URL, not to the one for messages', async () => {

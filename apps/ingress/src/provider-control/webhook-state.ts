@@ -13,6 +13,8 @@ export type WebhookState = {
   readonly provider_account_id: string
   readonly voice_webhook_url: string | null
   readonly sms_webhook_url: string | null
+  /** Of what a change leaves: the applications that it takes off the number. */
+  readonly detached_applications?: readonly string[]
   readonly resources: readonly ResourceState[]
 }
 

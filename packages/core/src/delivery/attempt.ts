@@ -11,6 +11,10 @@ export type AttemptResult = {
   readonly error: string | null
   /** From a 429 or 503, as the destination asked; not yet clamped. */
   readonly retryAfterMs: number | null
+  /** It went out on a kept-alive connection that ended without an answer: it was probably closed before it got there. */
+  readonly wasClosedUnderUs?: boolean
+  /** Nothing reached the destination, and that is not its doing (own-fault.ts): charged to nobody, sent again later. */
+  readonly isOurFault?: boolean
 }
 
 const MAX_LOGGED_CHARACTERS = 10_240

@@ -1,7 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RetryPolicy } from '../event.ts'
-import { DEFAULT_RETRY, parseRetryAfter, retryDelayMs, wholeScheduleMs } from './retry-policy.ts'
+import {
+  DEFAULT_RETRY,
+  parseRetryAfter,
+  retryDelayMs,
+  slowDownMs,
+  wholeScheduleMs,
+} from './retry-policy.ts'
 
 const HOUR_MS = 3_600_000
 const WEEK_MS = 7 * 86_400_000
@@ -95,6 +101,20 @@ describe('the whole schedule', () => {
     expect(wholeScheduleMs({ ...DEFAULT_RETRY, jitter: false })).toBe(12_620_000)
     expect(wholeScheduleMs(DEFAULT_RETRY)).toBe(15_144_000)
     expect(wholeScheduleMs({ maxAttempts: 1, delaysSeconds: [], jitter: true })).toBe(0)
+  })
+})
+
+describe('a destination that wants less', () => {
+  it.each([
+    [429, null, 1_000],
+    [429, 0, 1_000],
+    [429, 30_000, 30_000],
+    [429, HOUR_MS, 60_000],
+    [503, 30_000, 0],
+    [200, null, 0],
+    [null, null, 0],
+  ])('with %j and Retry-After of %j ms is given %i ms', (statusCode, retryAfterMs, expected) => {
+    expect(slowDownMs({ statusCode, retryAfterMs })).toBe(expected)
   })
 })
 

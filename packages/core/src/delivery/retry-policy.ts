@@ -1,4 +1,5 @@
 import type { RetryPolicy } from '../event.ts'
+import type { AttemptResult } from './attempt.ts'
 
 /** contract.md: about 3.5 hours in all. */
 export const DEFAULT_RETRY: RetryPolicy = {
@@ -10,6 +11,9 @@ export const DEFAULT_RETRY: RetryPolicy = {
 const JITTER = 0.2
 const MAX_RETRY_AFTER_MS = 3_600_000
 const MAX_DELAY_MS = 7 * 86_400_000
+/** A 429 that does not say for how long. */
+const SLOW_DOWN_MS = 1_000
+const MAX_SLOW_DOWN_MS = 60_000
 
 /** The last delay stands for all attempts beyond the list. */
 function plannedDelayMs(policy: RetryPolicy, failedAttempt: number): number {
@@ -45,6 +49,18 @@ export function wholeScheduleMs(policy: RetryPolicy): number {
     sumMs += plannedDelayMs(policy, attempt)
   }
   return Math.round(sumMs * (policy.jitter ? 1 + JITTER : 1))
+}
+
+/**
+ * For how long a destination wants less of everything, not only of the delivery at hand: what it asked for with a 429,
+ * between a second and a minute. 0 for any other answer: a 503 says that it is down, which is the circuit's matter.
+ */
+export function slowDownMs({
+  statusCode,
+  retryAfterMs,
+}: Pick<AttemptResult, 'statusCode' | 'retryAfterMs'>): number {
+  if (statusCode !== 429) return 0
+  return Math.min(Math.max(retryAfterMs ?? 0, SLOW_DOWN_MS), MAX_SLOW_DOWN_MS)
 }
 
 /** Retry-After as seconds or as an HTTP date (RFC 9110 §10.2.3), in milliseconds from `nowMs`; null for anything else. */

@@ -1,7 +1,15 @@
 import type { AcceptedEvent } from '../event.ts'
 import { stated } from '../providers/create-content.ts'
 import type { EventContent } from '../providers/provider.ts'
-import { type Format, fromTo, kindOf, occurrenceOf, USER_AGENT, unknownData } from './format.ts'
+import {
+  type Format,
+  fromTo,
+  kindOf,
+  occurrenceOf,
+  operationalOf,
+  USER_AGENT,
+  unknownData,
+} from './format.ts'
 import { jsonBody } from './json-body.ts'
 
 /** Burki names itself only on messages (providers.md E.1). */
@@ -56,6 +64,10 @@ function voiceBody(event: AcceptedEvent, content: EventContent): unknown {
 
 function bodyOf(event: AcceptedEvent, content: EventContent): unknown {
   if (event.type === 'unknown') return envelope('unknown', event, unknownData(event, content))
+  if (event.type === 'operational') {
+    const { name, data } = operationalOf(content)
+    return envelope(name, event, data)
+  }
   switch (kindOf(event.type)) {
     case 'received':
       // Burki knows one kind of incoming message; media_urls tells an MMS.

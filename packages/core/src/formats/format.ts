@@ -1,5 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import type { AcceptedEvent, Destination, EventType } from '../event.ts'
+import {
+  type AcceptedEvent,
+  type Destination,
+  type EventType,
+  OPERATIONAL_EVENTS,
+  type OperationalEventName,
+} from '../event.ts'
 import type { EventContent } from '../providers/provider.ts'
 
 export type RenderInput = {
@@ -38,6 +44,15 @@ export function kindOf(type: EventType): 'received' | 'status' | 'link_hit' | 'o
   if (type === 'sms_received' || type === 'mms_received') return 'received'
   if (type === 'sms_status' || type === 'mms_status') return 'status'
   return type === 'link_hit' || type === 'opt_out' ? type : 'other'
+}
+
+/** An operational event's name and what it tells. */
+export function operationalOf({ data }: EventContent): {
+  readonly name: OperationalEventName | 'operational'
+  readonly data: Readonly<Record<string, unknown>>
+} {
+  const { type, ...rest } = data
+  return { name: OPERATIONAL_EVENTS.find((one) => one === type) ?? 'operational', data: rest }
 }
 
 /** What an event of a type that we do not know says: what was published, or the webhook as it came. */

@@ -111,6 +111,7 @@ function subjectOf(event: AcceptedEvent, content: EventContent): JsonObject {
     }
     case 'other': {
       if (event.type === 'unknown') return { event: unknownData(event, content) }
+      if (event.type === 'operational') return { event: content.data }
       const fixed = { call_sid: event.callSid, assistant_id: event.assistantId }
       return { call: { ...fixed, ...content.data, ...fixed } }
     }

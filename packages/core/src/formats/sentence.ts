@@ -68,6 +68,8 @@ export function sentenceOf(event: AcceptedEvent, content: EventContent): string 
     }
     case 'opt_out':
       return `${event.peerNumber ?? 'Somebody'} opted out`
+    case 'operational':
+      return withColon('Switchhook', textOf(data.message) || textOf(data.type))
     case 'unknown':
       return withColon(`Event of an unknown type from ${event.provider}`, textOf(data.event_type))
     default:

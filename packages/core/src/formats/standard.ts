@@ -1,8 +1,16 @@
 import { z } from 'zod'
-import { type AcceptedEvent, type EventType, PROVIDERS } from '../event.ts'
+import { type AcceptedEvent, type EventType, OPERATIONAL_EVENTS, PROVIDERS } from '../event.ts'
 import { stated } from '../providers/create-content.ts'
 import type { EventContent } from '../providers/provider.ts'
-import { type Format, fromTo, kindOf, occurrenceOf, USER_AGENT, unknownData } from './format.ts'
+import {
+  type Format,
+  fromTo,
+  kindOf,
+  occurrenceOf,
+  operationalOf,
+  USER_AGENT,
+  unknownData,
+} from './format.ts'
 import { jsonBody } from './json-body.ts'
 
 const words = z.record(z.string(), z.unknown())
@@ -100,6 +108,13 @@ const unknown = {
   payload_base64: z.string().optional().describe('the same, when it is no UTF-8'),
 }
 
+const operational = {
+  message: z.string().optional().describe('what happened, for a person'),
+  destination_id: z.string().optional().describe('the destination that it happened to'),
+  delivery_id: z.string().optional(),
+  reason: z.string().optional(),
+}
+
 const timestamp = z.iso.datetime().describe('when it happened, in UTC')
 
 /**
@@ -131,6 +146,11 @@ export const standardPayloadSchema = z.discriminatedUnion('type', [
     data: z.looseObject(voice),
   }),
   z.object({ type: z.literal('unknown'), timestamp, data: z.looseObject(unknown) }),
+  z.object({
+    type: z.enum([...OPERATIONAL_EVENTS, 'operational']),
+    timestamp,
+    data: z.looseObject(operational),
+  }),
 ])
 
 export type StandardPayload = z.infer<typeof standardPayloadSchema>
@@ -154,6 +174,8 @@ function shapeOf(type: EventType): Readonly<Record<string, z.ZodType>> {
       return recording
     case 'unknown':
       return unknown
+    case 'operational':
+      return operational
     default:
       return call
   }
@@ -199,6 +221,11 @@ function withStatus({ type }: AcceptedEvent, { status, data }: EventContent): Fi
 
 function bodyOf(event: AcceptedEvent, content: EventContent): StandardPayload {
   const { type, provider, phoneNumber, assistantId, isStale } = event
+  if (type === 'operational') {
+    const { name, data } = operationalOf(content)
+    const timestamp = occurrenceOf(event, content)
+    return { type: name, timestamp, data: withoutMistyped(type, data) }
+  }
   const fixed = {
     provider,
     phone_number: phoneNumber,

@@ -30,6 +30,13 @@ describe('a call that does not say which way it went', () => {
     })
   })
 
+  it('is turned together with its recording', () => {
+    const recording = { ...content, type: 'recording_completed' } as const
+    expect(orientCall(recording, '+14155551234')).toMatchObject({
+      ...{ phoneNumber: '+14155551234', peerNumber: '+17035550630' },
+    })
+  })
+
   it('stays as it is when neither number is the tenant’s, and when it is no call', () => {
     expect(orientCall(content, '+19995550000')).toBe(content)
     const message = { ...content, type: 'sms_received' } as const

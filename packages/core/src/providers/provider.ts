@@ -51,6 +51,8 @@ export type EventContent = {
   readonly phoneNumber: string | null
   readonly peerNumber: string | null
   readonly callSid: string | null
+  /** Other names of the call, under which later events of it may come. */
+  readonly callAliases?: readonly string[]
   /** The provider's own word for a message's, call's or recording's status. */
   readonly status: string
   /** `status` in the words of all providers; null when the event is no message status. */
@@ -97,6 +99,8 @@ export type OpenedWebhook = {
   readonly claimedAccountSid: string | null
   /** Numbers of which one may be a tenant's own, likeliest first; at most 50. */
   readonly claimedNumbers: readonly string[]
+  /** Names of a call of which a tenant's may be one; only where there is no number. */
+  readonly claimedCallIds?: readonly string[]
   /** Never throws, whatever the request holds. */
   verify(account: AccountKeys, nowMs: number): Verification
   /** What is kept, byte for byte: the body, or a GET's query string as a form. */

@@ -152,10 +152,15 @@ function callTypeOf({ type, payload }: Envelope): EventType | undefined {
 
 /**
  * The call is the leg that `call_control_id` names: it is what commands are given to, and Burki's `call_sid`. A session
- * has several legs, of which one may end while the call goes on; it is the name where a leg has none (recordings).
+ * has several legs, of which one may end while the call goes on. A recording names only leg and session.
  */
 function callSidOf(payload: JsonObject): string {
-  return textOf(payload.call_control_id) || textOf(payload.call_session_id)
+  return textOf(payload.call_control_id) || (callAliasesOf(payload)[0] ?? '')
+}
+
+/** What else the call is called, the nearest first. */
+export function callAliasesOf(payload: JsonObject): readonly string[] {
+  return [textOf(payload.call_leg_id), textOf(payload.call_session_id)].filter((id) => id !== '')
 }
 
 /** Only `call.initiated` tells the direction for certain; a call of unknown direction is taken for one that came in. */
@@ -185,6 +190,7 @@ function readCall(envelope: Envelope, type: EventType): EventContent {
     phoneNumber: toNumber(own),
     peerNumber: toNumber(customer),
     callSid: callSid || null,
+    callAliases: callAliasesOf(payload),
     status: cause || envelope.type.slice('call.'.length),
     order: callOrder(type, callSid),
     occurredAt,
@@ -226,6 +232,7 @@ function readRecording(envelope: Envelope): EventContent {
     phoneNumber: toNumber(own),
     peerNumber: toNumber(customer),
     callSid: callSidOf(payload) || null,
+    callAliases: callAliasesOf(payload),
     status: 'saved',
     order: recordingOrder(type, recordingSid),
     occurredAt,
@@ -257,6 +264,7 @@ function readUnknown(envelope: Envelope): EventContent {
     phoneNumber: toNumber(own),
     peerNumber: toNumber(customer),
     callSid: callSidOf(payload) || null,
+    callAliases: callAliasesOf(payload),
     occurredAt,
     data: { event_type: type },
   })

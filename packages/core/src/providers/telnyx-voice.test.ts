@@ -93,7 +93,8 @@ describe('a voice event', () => {
     expect(read('call.recording.saved', recording)).toMatchObject({
       type: 'recording_completed',
       dedupeKey: ID,
-      callSid: 'session',
+      callSid: 'leg',
+      callAliases: ['leg', 'session'],
       phoneNumber: null,
       peerNumber: null,
       order: null,

@@ -1,6 +1,6 @@
 import { type KeyObject, verify } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseJsonObject } from './json-payload.ts'
+import { type JsonObject, objectOf, parseJsonObject, textOf } from './json-payload.ts'
 import type {
   EventContent,
   OpenedWebhook,
@@ -9,7 +9,7 @@ import type {
   Webhook,
   WebhookProvider,
 } from './provider.ts'
-import { numbersOf, readTelnyxEvent } from './telnyx-events.ts'
+import { callAliasesOf, numbersOf, readTelnyxEvent } from './telnyx-events.ts'
 import { tryRead } from './try-read.ts'
 
 const SIGNATURE_BYTES = 64
@@ -97,12 +97,19 @@ function readTelnyx(payload: Buffer): readonly EventContent[] {
   return readTelnyxEvent(parseJsonObject(payload), payload)
 }
 
+/** Where no number tells whose it is. */
+function callIdsOf(root: JsonObject): readonly string[] {
+  const payload = objectOf(objectOf(root.data).payload)
+  return [textOf(payload.call_control_id), ...callAliasesOf(payload)].filter((id) => id !== '')
+}
+
 function openTelnyx(webhook: Webhook): OpenedWebhook {
   const { headers, body } = webhook
   const root = tryRead(() => parseJsonObject(body))
   return {
     claimedAccountSid: null,
     claimedNumbers: numbersOf(root.value ?? {}).slice(0, MAX_CLAIMED_NUMBERS),
+    claimedCallIds: callIdsOf(root.value ?? {}),
     verify: ({ verifyKeys }, nowMs) => verifyTelnyx(webhook, verifyKeys, nowMs),
     payload: body,
     contentType: headers['content-type'] ?? JSON_TYPE,

@@ -165,3 +165,14 @@ describe('a filter', () => {
     expect(ids({ phoneNumber: '+1' }, 'sms_status', SENT)).toContain('dst_empty')
   })
 })
+
+describe('an operational event', () => {
+  it('is routed to nobody: neither who wants all nor who names it is who the organization named', () => {
+    const { ids } = snapshotOf(
+      { id: 'dst_all', eventTypes: ['*'] },
+      { id: 'dst_named', eventTypes: ['operational'] },
+    )
+    expect(ids({}, 'operational')).toEqual([])
+    expect(ids({}, 'unknown')).toEqual(['dst_all'])
+  })
+})

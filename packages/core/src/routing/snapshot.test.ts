@@ -31,6 +31,7 @@ function account(overrides: Partial<ProviderAccount>): ProviderAccount {
     accountSid: 'AC1',
     verifyKeys: [createSecretKey(Buffer.from('token'))],
     basicSha256: null,
+    createdAtMs: 1,
     allowedCidrs: [],
     tokenHashes: [],
     version: 1,

@@ -25,6 +25,7 @@ export type ProviderAccount = Versioned & {
   readonly organizationId: string
   readonly provider: ProviderName
   readonly accountSid: string | null
+  readonly createdAtMs: number
   /** What a signature may hold with, opened once when the row is read. */
   readonly verifyKeys: readonly KeyObject[]
   /** SHA-256 of "username:password"; null when none is asked for. */

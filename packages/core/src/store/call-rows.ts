@@ -78,3 +78,15 @@ export function callRowsOf(events: readonly AcceptedEvent[]): CallRow[] {
   }
   return [...rows.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row)
 }
+
+/** What else their calls are called, as the first event of a call tells. */
+export function callAliasesOf(
+  events: readonly AcceptedEvent[],
+): { readonly alias: string; readonly organizationId: string; readonly callSid: string }[] {
+  return events.flatMap((event) => {
+    const { type, callSid, organizationId } = event
+    if (type !== 'call_started' || callSid === null) return []
+    const { callAliases = [] } = contentOf(event)
+    return callAliases.map((alias) => ({ alias, organizationId, callSid }))
+  })
+}

@@ -1,230 +1,197 @@
 import { type ColumnType, type Generated, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
-import type {
-  DeliveryState,
-  DestinationFilter,
-  EventType,
-  FormatName,
-  Outcome,
-  ProviderName,
-} from '../event.ts'
+import type { DeliveryState, EventType, Outcome, ProviderName } from '../event.ts'
 import type { Logger } from '../log.ts'
-
-/** Set by the database; the trigger of migration 0001 stamps version and updated_at. */
-type Stamped = {
-  created_at: Generated<Date>
-  updated_at: Generated<Date>
-  deleted_at: ColumnType<Date | null, never, Date>
-  version: Generated<number>
-}
+import type { CircuitTables } from './circuit-tables.ts'
+import type { DestinationTables, Stamped } from './destination-tables.ts'
+import type { LongWorkTables } from './long-work-tables.ts'
+import type { MailTables } from './mail-tables.ts'
 
 export type Scope = 'read' | 'write' | 'admin'
 
 /** The tables by hand; an integration test compares them with the migrated schema. */
-export type Database = {
-  organizations: Stamped & {
-    id: string
-    name: string
-    webhook_change_approval: Generated<boolean>
-    operations_destination_id: string | null
+export type Database = CircuitTables &
+  DestinationTables &
+  MailTables &
+  LongWorkTables & {
+    organizations: Stamped & {
+      id: string
+      name: string
+      webhook_change_approval: Generated<boolean>
+      operations_destination_id: string | null
+    }
+    api_keys: Stamped & {
+      id: string
+      organization_id: string
+      name: string
+      secret_sha256: Buffer
+      scopes: Scope[]
+      number: Generated<number>
+    }
+    api_key_uses: { api_key_id: string; usage_count: number; last_used_at: Date }
+    provider_accounts: Stamped & {
+      id: string
+      organization_id: string
+      provider: ProviderName
+      account_sid: string | null
+      auth_token: string | null
+      secondary_auth_token: string | null
+      public_key: string | null
+      api_key: string | null
+      api_secret: string | null
+      basic: string | null
+      allowed_cidrs: Generated<string[]>
+      token_sha256: Buffer | null
+      previous_token_sha256: Buffer | null
+    }
+    assistants: Stamped & {
+      id: Generated<number>
+      organization_id: string
+      name: string
+      webhook_url: string | null
+      sms_webhook_url: string | null
+      messaging_service_sid: string | null
+      webhook_fallback_email: string | null
+    }
+    phone_numbers: Stamped & {
+      id: Generated<number>
+      organization_id: string
+      phone_number: string
+      provider: ProviderName
+      assistant_id: number | null
+      service_id: string | null
+      webhook_url: string | null
+      webhook_url_fallback: string | null
+    }
+    dedupe_keys: { event_id: string; received_at: Date }
+    events: {
+      id: string
+      received_at: Date
+      organization_id: string
+      provider: ProviderName
+      type: EventType
+      phone_number: string | null
+      peer_number: string | null
+      call_sid: string | null
+      assistant_id: number | null
+      content_type: string
+      payload: Buffer
+      delivery_count: number
+      is_stale: Generated<boolean>
+      erased_at: ColumnType<Date | null, never, Date>
+    }
+    deliveries: {
+      id: string
+      created_at: Date
+      event_id: string
+      event_received_at: Date
+      organization_id: string
+      destination_id: string
+      event_type: EventType
+      phone_number: string | null
+      call_sid: string | null
+      state: DeliveryState
+      attempts: number
+      due_at: Date
+      fallback_at: Date | null
+      reason: string | null
+      updated_at: Date
+      replay_of: string | null
+    }
+    webhook_logs: {
+      id: Generated<number>
+      attempted_at: Date
+      delivery_id: string
+      attempt: number
+      event_id: string
+      organization_id: string
+      destination_id: string
+      assistant_id: number | null
+      call_sid: string | null
+      webhook_url: string
+      webhook_type: string
+      request_content_type: string
+      request_body: Buffer | null
+      response_status_code: number | null
+      response_body: string | null
+      response_time_ms: number
+      outcome: Outcome
+      error_message: string | null
+    }
+    calls: {
+      id: Generated<number>
+      organization_id: string
+      call_sid: string
+      assistant_id: number | null
+      to_phone_number: string | null
+      customer_phone_number: string | null
+      status: string
+      duration_seconds: number | null
+      started_at: Date | null
+      ended_at: Date | null
+      created_at: Generated<Date>
+    }
+    call_aliases: { alias: string; organization_id: string; call_sid: string; seen_at: Date }
+    status_ranks: { subject: string; rank: number; updated_at: Date }
+    quarantine: {
+      id: string
+      organization_id: string | null
+      provider: ProviderName
+      provider_account_id: string | null
+      claimed_account_sid: string | null
+      claimed_numbers: string[]
+      reason: string
+      detail: string
+      is_authentic: boolean
+      method: string
+      target: string
+      headers: ColumnType<Record<string, string>, string, string>
+      client_ip: string | null
+      body: Buffer
+      seen_count: Generated<number>
+      received_at: Date
+      last_seen_at: Date
+      expires_at: Date
+      state: Generated<'held' | 'released'>
+      released_at: Date | null
+      event_ids: Generated<string[]>
+    }
+    webhook_changes: {
+      id: string
+      organization_id: string
+      phone_number: string
+      provider: ProviderName
+      requested: ColumnType<JsonObject, string, string>
+      before: ColumnType<JsonObject | null, string | null, string | null>
+      after: ColumnType<JsonObject | null, string | null, string | null>
+      state: 'pending' | 'applying' | 'applied' | 'failed' | 'rejected' | 'rolled_back'
+      error: string | null
+      requested_by: string
+      decided_by: string | null
+      rollback_of: string | null
+      created_at: Date
+      decided_at: Date | null
+    }
+    audit_logs: {
+      id: Generated<number>
+      organization_id: string
+      event_type: string
+      event_timestamp: Generated<Date>
+      api_key_id: string | null
+      ip_address: string | null
+      user_agent: string | null
+      request_id: string | null
+      resource_type: string
+      resource_id: string
+      resource_name: string | null
+      action: string
+      status: 'success' | 'failure'
+      details: ColumnType<JsonObject | null, string | null, string | null>
+      old_values: ColumnType<JsonObject | null, string | null, string | null>
+      new_values: ColumnType<JsonObject | null, string | null, string | null>
+      error_message: string | null
+    }
   }
-  api_keys: Stamped & {
-    id: string
-    organization_id: string
-    name: string
-    secret_sha256: Buffer
-    scopes: Scope[]
-    number: Generated<number>
-  }
-  api_key_uses: { api_key_id: string; usage_count: number; last_used_at: Date }
-  provider_accounts: Stamped & {
-    id: string
-    organization_id: string
-    provider: ProviderName
-    account_sid: string | null
-    auth_token: string | null
-    secondary_auth_token: string | null
-    public_key: string | null
-    api_key: string | null
-    api_secret: string | null
-    basic: string | null
-    allowed_cidrs: Generated<string[]>
-    token_sha256: Buffer | null
-    previous_token_sha256: Buffer | null
-  }
-  assistants: Stamped & {
-    id: Generated<number>
-    organization_id: string
-    name: string
-    webhook_url: string | null
-    sms_webhook_url: string | null
-    messaging_service_sid: string | null
-    webhook_fallback_email: string | null
-  }
-  phone_numbers: Stamped & {
-    id: Generated<number>
-    organization_id: string
-    phone_number: string
-    provider: ProviderName
-    assistant_id: number | null
-    service_id: string | null
-    webhook_url: string | null
-    webhook_url_fallback: string | null
-  }
-  destinations: Stamped & {
-    id: string
-    organization_id: string
-    name: string
-    url: string
-    format: FormatName
-    event_types: string[]
-    assistant_id: number | null
-    phone_number: string | null
-    filter: ColumnType<DestinationFilter | null, string | null, string | null>
-    fallback_email: string | null
-    success_rule: '2xx' | 'exact_200'
-    timeout_ms: number
-    max_attempts: number
-    delays_seconds: number[]
-    jitter: boolean
-    rate_limit_per_second: number | null
-    max_concurrency: number
-    freshness_seconds: number | null
-    headers: ColumnType<Record<string, string>, string, string>
-    status: 'active' | 'paused' | 'disabled'
-    skip_stale: Generated<boolean>
-    secret: string
-    previous_secret: string | null
-    previous_secret_expires_at: Date | null
-    implied_by: 'assistant_sms' | 'assistant_voice' | 'phone_number' | null
-  }
-  dedupe_keys: { event_id: string; received_at: Date }
-  events: {
-    id: string
-    received_at: Date
-    organization_id: string
-    provider: ProviderName
-    type: EventType
-    phone_number: string | null
-    peer_number: string | null
-    call_sid: string | null
-    assistant_id: number | null
-    content_type: string
-    payload: Buffer
-    delivery_count: number
-    is_stale: Generated<boolean>
-  }
-  deliveries: {
-    id: string
-    created_at: Date
-    event_id: string
-    event_received_at: Date
-    organization_id: string
-    destination_id: string
-    event_type: EventType
-    phone_number: string | null
-    call_sid: string | null
-    state: DeliveryState
-    attempts: number
-    due_at: Date
-    fallback_at: Date | null
-    reason: string | null
-    updated_at: Date
-    replay_of: string | null
-  }
-  webhook_logs: {
-    id: Generated<number>
-    attempted_at: Date
-    delivery_id: string
-    attempt: number
-    event_id: string
-    organization_id: string
-    destination_id: string
-    assistant_id: number | null
-    call_sid: string | null
-    webhook_url: string
-    webhook_type: string
-    request_content_type: string
-    request_body: Buffer | null
-    response_status_code: number | null
-    response_body: string | null
-    response_time_ms: number
-    outcome: Outcome
-    error_message: string | null
-  }
-  calls: {
-    id: Generated<number>
-    organization_id: string
-    call_sid: string
-    assistant_id: number | null
-    to_phone_number: string | null
-    customer_phone_number: string | null
-    status: string
-    duration_seconds: number | null
-    started_at: Date | null
-    ended_at: Date | null
-    created_at: Generated<Date>
-  }
-  status_ranks: { subject: string; rank: number; updated_at: Date }
-  quarantine: {
-    id: string
-    organization_id: string | null
-    provider: ProviderName
-    provider_account_id: string | null
-    claimed_account_sid: string | null
-    claimed_numbers: string[]
-    reason: string
-    detail: string
-    is_authentic: boolean
-    method: string
-    target: string
-    headers: ColumnType<Record<string, string>, string, string>
-    client_ip: string | null
-    body: Buffer
-    seen_count: Generated<number>
-    received_at: Date
-    last_seen_at: Date
-    expires_at: Date
-    state: Generated<'held' | 'released'>
-    released_at: Date | null
-    event_ids: Generated<string[]>
-  }
-  webhook_changes: {
-    id: string
-    organization_id: string
-    phone_number: string
-    provider: ProviderName
-    requested: ColumnType<JsonObject, string, string>
-    before: ColumnType<JsonObject | null, string | null, string | null>
-    after: ColumnType<JsonObject | null, string | null, string | null>
-    state: 'pending' | 'applying' | 'applied' | 'failed' | 'rejected' | 'rolled_back'
-    error: string | null
-    requested_by: string
-    decided_by: string | null
-    rollback_of: string | null
-    created_at: Date
-    decided_at: Date | null
-  }
-  audit_logs: {
-    id: Generated<number>
-    organization_id: string
-    event_type: string
-    event_timestamp: Generated<Date>
-    api_key_id: string | null
-    ip_address: string | null
-    user_agent: string | null
-    request_id: string | null
-    resource_type: string
-    resource_id: string
-    resource_name: string | null
-    action: string
-    status: 'success' | 'failure'
-    details: ColumnType<JsonObject | null, string | null, string | null>
-    old_values: ColumnType<JsonObject | null, string | null, string | null>
-    new_values: ColumnType<JsonObject | null, string | null, string | null>
-    error_message: string | null
-  }
-}
 
 type JsonObject = Record<string, unknown>
 

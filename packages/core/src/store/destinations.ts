@@ -1,20 +1,28 @@
 import type { Selectable } from 'kysely'
-import { createSigningSecret } from '../delivery/signature.ts'
+import { createSigningPair, createSigningSecret } from '../delivery/signature.ts'
 import type { Destination } from '../event.ts'
 import { randomId } from '../ids.ts'
 import { encryptSecret, type KeyRing } from '../secrets.ts'
 import { sealOf, toDestination } from './config-changes.ts'
 import type { Database } from './database.ts'
+import { openHeaders, sealHeaders } from './destination-headers.ts'
 import { type PageRequest, withinPage } from './keyset.ts'
 import type { Queryable, Transaction } from './transaction.ts'
 
-/** After a rotation both secrets sign for this long, so that a receiver can change over without losing a webhook. */
-const SECRET_OVERLAP_MS = 24 * 3_600_000
+type Secrets =
+  | 'sealedHeaders'
+  | 'secret'
+  | 'previousSecret'
+  | 'previousSecretExpiresAtMs'
+  | 'ed25519Key'
+  | 'previousEd25519Key'
+  | 'previousEd25519KeyExpiresAtMs'
 
-type Secrets = 'secret' | 'previousSecret' | 'previousSecretExpiresAtMs'
-
-/** What a destination's owner decides about it. */
-export type DestinationFields = Omit<Destination, Secrets | 'id' | 'organizationId'> & {
+/** What a destination's owner decides about it. Its headers are open here, and sealed where they are stored. */
+export type DestinationFields = Omit<
+  Destination,
+  Secrets | 'id' | 'organizationId' | 'disabledReason'
+> & {
   readonly rateLimitPerSecond: number | null
   readonly maxConcurrency: number
   readonly freshnessSeconds: number | null
@@ -23,19 +31,38 @@ export type DestinationFields = Omit<Destination, Secrets | 'id' | 'organization
 /** The field of an assistant or number that made a destination; null for one made through the API. */
 export type ImpliedBy = Database['destinations']['implied_by']
 
-/** A destination as its organization sees it: never its secrets. */
+/** A destination as its organization sees it: never its secrets, but for its own headers. */
 export type DestinationRecord = DestinationFields & {
   readonly id: string
+  /** `whpk_…`; null while it has no ed25519 pair. */
+  readonly ed25519PublicKey: string | null
+  readonly disabledAtMs: number | null
+  readonly disabledReason: string | null
   readonly impliedBy: ImpliedBy
   readonly createdAtMs: number
   readonly updatedAtMs: number
 }
 
-export function toDestinationRecord(row: Selectable<Database['destinations']>): DestinationRecord {
-  const { secret, previousSecret, previousSecretExpiresAtMs, organizationId, ...fields } =
-    toDestination(row)
+/** Throws `UnreadableSecretError` when its headers cannot be opened. */
+export function toDestinationRecord(
+  row: Selectable<Database['destinations']>,
+  ring: KeyRing,
+): DestinationRecord {
+  const destination = toDestination(row)
+  const { secret, previousSecret, previousSecretExpiresAtMs, organizationId, ...known } =
+    destination
+  const {
+    sealedHeaders,
+    ed25519Key,
+    previousEd25519Key,
+    previousEd25519KeyExpiresAtMs,
+    ...fields
+  } = known
   return {
     ...fields,
+    headers: openHeaders(ring, destination),
+    ed25519PublicKey: row.ed25519_public_key,
+    disabledAtMs: row.disabled_at?.getTime() ?? null,
     rateLimitPerSecond: row.rate_limit_per_second,
     maxConcurrency: row.max_concurrency,
     freshnessSeconds: row.freshness_seconds,
@@ -45,7 +72,7 @@ export function toDestinationRecord(row: Selectable<Database['destinations']>): 
   }
 }
 
-function columnsOf(fields: DestinationFields) {
+function columnsOf(id: string, fields: DestinationFields, ring: KeyRing) {
   return {
     name: fields.name,
     url: fields.url,
@@ -64,7 +91,8 @@ function columnsOf(fields: DestinationFields) {
     rate_limit_per_second: fields.rateLimitPerSecond,
     max_concurrency: fields.maxConcurrency,
     freshness_seconds: fields.freshnessSeconds,
-    headers: JSON.stringify(fields.headers),
+    headers: '{}',
+    sealed_headers: sealHeaders(ring, id, fields.headers),
     status: fields.status,
   }
 }
@@ -93,19 +121,20 @@ export async function insertDestination(
     .values({
       id,
       organization_id: organizationId,
-      ...columnsOf(fields),
+      ...columnsOf(id, fields, ring),
       secret: encryptSecret(ring, secret, sealOf(id, 'secret')),
       implied_by: impliedBy,
       created_at: new Date(),
     })
     .returningAll()
     .executeTakeFirstOrThrow()
-  return { destination: toDestinationRecord(row), secret }
+  return { destination: toDestinationRecord(row, ring), secret }
 }
 
 /** Newest first. Index: destinations_by_organization. */
 export async function listDestinations(
   db: Queryable,
+  ring: KeyRing,
   organizationId: string,
   page: PageRequest<string>,
 ): Promise<DestinationRecord[]> {
@@ -115,12 +144,13 @@ export async function listDestinations(
     .orderBy('id', 'desc')
     .limit(page.limit)
     .execute()
-  return rows.map(toDestinationRecord)
+  return rows.map((row) => toDestinationRecord(row, ring))
 }
 
 /** Those of Kudosity's format that no URL field implies, newest first: what its drop-in calls webhooks. */
 export async function listKudosityDestinations(
   db: Queryable,
+  ring: KeyRing,
   organizationId: string,
   limit: number,
 ): Promise<DestinationRecord[]> {
@@ -131,21 +161,37 @@ export async function listKudosityDestinations(
     .orderBy('id', 'desc')
     .limit(limit)
     .execute()
-  return rows.map(toDestinationRecord)
+  return rows.map((row) => toDestinationRecord(row, ring))
 }
 
 export async function findDestinationRecord(
   db: Queryable,
+  ring: KeyRing,
   organizationId: string,
   id: string,
 ): Promise<DestinationRecord | undefined> {
   const row = await selectOwn(db, organizationId).where('id', '=', id).executeTakeFirst()
-  return row === undefined ? undefined : toDestinationRecord(row)
+  return row === undefined ? undefined : toDestinationRecord(row, ring)
 }
 
-/** The same, and nobody else changes it before this transaction ends, not even a worker that disables it. */
+/** Undefined for one that the organization does not have. */
+export async function findDestinationStatus(
+  db: Queryable,
+  organizationId: string,
+  id: string,
+): Promise<Destination['status'] | undefined> {
+  const query = db.selectFrom('destinations').select('status').where('id', '=', id)
+  const row = await query
+    .where('organization_id', '=', organizationId)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst()
+  return row?.status
+}
+
+/** The record, and nobody else changes it before this transaction ends, not even a worker that disables it. */
 export async function lockDestination(
   tx: Transaction,
+  ring: KeyRing,
   organizationId: string,
   id: string,
 ): Promise<DestinationRecord | undefined> {
@@ -153,30 +199,51 @@ export async function lockDestination(
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst()
-  return row === undefined ? undefined : toDestinationRecord(row)
+  return row === undefined ? undefined : toDestinationRecord(row, ring)
 }
 
-/** Of a destination that this transaction has locked. */
+/**
+ * Of a destination that this transaction has locked. One that is set active again starts anew: what disabled it is
+ * forgotten, and so is how long it had failed.
+ */
 export async function updateDestination(
   tx: Transaction,
+  ring: KeyRing,
   id: string,
   fields: DestinationFields,
 ): Promise<DestinationRecord> {
+  const isDisabled = fields.status === 'disabled'
+  if (!isDisabled) {
+    const disabled = tx.selectFrom('destinations').select('id').where('status', '=', 'disabled')
+    await tx
+      .deleteFrom('destination_failures')
+      .where('destination_id', '=', id)
+      .where('destination_id', 'in', disabled.where('id', '=', id))
+      .execute()
+  }
   const row = await tx
     .updateTable('destinations')
-    .set(columnsOf(fields))
+    .set(({ ref, fn, val }) => ({
+      ...columnsOf(id, fields, ring),
+      disabled_at: isDisabled ? fn.coalesce(ref('disabled_at'), val(new Date())) : null,
+      disabled_reason: isDisabled ? ref('disabled_reason') : null,
+    }))
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow()
-  return toDestinationRecord(row)
+  return toDestinationRecord(row, ring)
 }
 
-/** The new secret; the one before signs beside it for 24 h, any older one ends now. Undefined for an unknown id. */
+export type RotatedDestination = { readonly organizationId: string; readonly id: string }
+
+/**
+ * The new secret; the one before signs beside it for `overlapMs`, any older one ends now. Undefined for an unknown id.
+ */
 export async function rotateDestinationSecret(
   tx: Transaction,
   ring: KeyRing,
-  organizationId: string,
-  id: string,
+  { organizationId, id }: RotatedDestination,
+  overlapMs: number,
 ): Promise<string | undefined> {
   const secret = createSigningSecret()
   const row = await tx
@@ -184,7 +251,7 @@ export async function rotateDestinationSecret(
     .set(({ ref }) => ({
       secret: encryptSecret(ring, secret, sealOf(id, 'secret')),
       previous_secret: ref('secret'),
-      previous_secret_expires_at: new Date(Date.now() + SECRET_OVERLAP_MS),
+      previous_secret_expires_at: new Date(Date.now() + overlapMs),
     }))
     .where('organization_id', '=', organizationId)
     .where('id', '=', id)
@@ -192,6 +259,33 @@ export async function rotateDestinationSecret(
     .returning('id')
     .executeTakeFirst()
   return row === undefined ? undefined : secret
+}
+
+/**
+ * The public half of a new ed25519 pair, which signs from now on beside the secret; the pair before goes on for
+ * `overlapMs`. Undefined for an unknown id.
+ */
+export async function rotateDestinationPair(
+  tx: Transaction,
+  ring: KeyRing,
+  { organizationId, id }: RotatedDestination,
+  overlapMs: number,
+): Promise<string | undefined> {
+  const { privateKey, publicKey } = createSigningPair()
+  const row = await tx
+    .updateTable('destinations')
+    .set(({ ref }) => ({
+      ed25519_key: encryptSecret(ring, privateKey, sealOf(id, 'ed25519_key')),
+      ed25519_public_key: publicKey,
+      previous_ed25519_key: ref('ed25519_key'),
+      previous_ed25519_key_expires_at: new Date(Date.now() + overlapMs),
+    }))
+    .where('organization_id', '=', organizationId)
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .returning('id')
+    .executeTakeFirst()
+  return row === undefined ? undefined : publicKey
 }
 
 /** Of a destination that this transaction has locked. */

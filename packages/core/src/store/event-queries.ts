@@ -7,6 +7,8 @@ import { type PageRequest, withinPage } from './keyset.ts'
 export type EventSummary = Omit<AcceptedEvent, 'payload' | 'order'> & {
   /** Destinations it is owed to, by a replay or when it came; 0: nobody wanted it so far. */
   readonly deliveryCount: number
+  /** When its payload and the other side's number were taken out; null while they are there. */
+  readonly erasedAtMs: number | null
 }
 
 export type StoredEvent = EventSummary & Pick<AcceptedEvent, 'payload'>
@@ -36,6 +38,7 @@ const SUMMARY_COLUMNS = [
   'content_type',
   'delivery_count',
   'is_stale',
+  'erased_at',
 ] as const
 
 type SummaryRow = Pick<Selectable<Database['events']>, (typeof SUMMARY_COLUMNS)[number]>
@@ -54,6 +57,7 @@ function toSummary(row: SummaryRow): EventSummary {
     contentType: row.content_type,
     deliveryCount: row.delivery_count,
     isStale: row.is_stale,
+    erasedAtMs: row.erased_at?.getTime() ?? null,
   }
 }
 

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { AcceptedEvent } from '../event.ts'
 import { statusSubject } from '../ids.ts'
-import { callRowsOf } from './call-rows.ts'
+import { callAliasesOf, callRowsOf } from './call-rows.ts'
 import { isMissingPartition } from './database.ts'
 import { ensurePartitions } from './partitions.ts'
 
@@ -73,6 +73,12 @@ with fresh as (
     duration_seconds = coalesce(calls.duration_seconds, excluded.duration_seconds),
     started_at = coalesce(calls.started_at, excluded.started_at),
     ended_at = coalesce(calls.ended_at, excluded.ended_at)
+), new_aliases as (
+  insert into call_aliases (alias, organization_id, call_sid, seen_at)
+  select row.alias, row.organization_id, row.call_sid, now()
+    from unnest($33::text[], $34::text[], $35::text[]) as row (alias, organization_id, call_sid)
+   order by row.alias, row.organization_id
+  on conflict do nothing
 )
 select fresh.event_id, coalesce(ranked.is_stale, false) as is_stale from fresh
   left join ranked on ranked.event_id = fresh.event_id`
@@ -95,6 +101,7 @@ function parametersOf(
     deliveries.map((delivery) => ({ event, ...delivery })),
   )
   const calls = callRowsOf(events)
+  const aliases = callAliasesOf(events)
   const at = (event: AcceptedEvent): Date => new Date(event.receivedAtMs)
   return [
     events.map((event) => event.id),
@@ -129,6 +136,9 @@ function parametersOf(
     statuses.map(({ id }) => id),
     statuses.map(({ subject }) => subject),
     statuses.map(({ rank }) => rank),
+    aliases.map(({ alias }) => alias),
+    aliases.map(({ organizationId }) => organizationId),
+    aliases.map(({ callSid }) => callSid),
   ]
 }
 

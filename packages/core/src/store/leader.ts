@@ -25,4 +25,10 @@ export async function runAsLeader<T>(
   }
 }
 
-export const LOCKS = { upkeep: 729_403, retention: 729_404 } as const
+export const LOCKS = {
+  upkeep: 729_403,
+  retention: 729_404,
+  longWork: 729_407,
+  disabling: 729_408,
+  operatorNotices: 729_409,
+} as const

@@ -48,7 +48,7 @@ export async function findOverdueDeliveries(
 
 type EventRef = { readonly eventId: string; readonly eventReceivedAtMs: number }
 
-/** Those of the events that are there. The time tells the partition. */
+/** Those of the events whose payload is there. The time tells the partition. */
 export async function findEvents(
   pool: pg.Pool,
   refs: readonly EventRef[],
@@ -56,7 +56,7 @@ export async function findEvents(
   const times = refs.map((ref) => ref.eventReceivedAtMs)
   const { rows } = await pool.query({
     name: 'events_by_id',
-    text: `select * from events where id = any($1) and received_at between $2 and $3`,
+    text: `select * from events where id = any($1) and received_at between $2 and $3 and erased_at is null`,
     values: [
       refs.map((ref) => ref.eventId),
       new Date(Math.min(...times)),

@@ -29,29 +29,54 @@ export type QuarantinedWebhook = {
 
 export type HeldWebhook = QuarantinedWebhook & { readonly state: 'held' | 'released' }
 
-/** What one tenant, or nobody, may have in quarantine of what failed verification. */
+/** What one tenant, or nobody, may have in quarantine of what failed verification, and one sender of that. */
 const MAX_FORGED_ROWS = 1_000
+const MAX_FORGED_ROWS_OF_SENDER = 200
 
-/** Sent again, it is the same row. False when the tenant's room for forged ones is full. */
-export async function insertQuarantined(pool: pg.Pool, row: QuarantinedWebhook): Promise<boolean> {
-  const { rowCount } = await pool.query({
+/** What an authentic webhook replaces of a forged one of the same bytes. */
+const UPGRADED = 'reason detail provider_account_id headers client_ip received_at expires_at'
+  .split(' ')
+  .map(
+    (column) =>
+      `${column} = case when excluded.is_authentic and not quarantine.is_authentic
+                        then excluded.${column} else quarantine.${column} end`,
+  )
+  .join(', ')
+
+/**
+ * The newest are kept: a full quarantine that took nothing more could be shut by anybody, for days. What is authentic
+ * takes the place of what was not.
+ */
+const INSERT = `
+with kept as (
+  select id, row_number() over (order by received_at desc, id) as place,
+         row_number() over (partition by client_ip order by received_at desc, id) as place_of_sender
+    from quarantine
+   where organization_id is not distinct from $2::text and not is_authentic and not $9::boolean and id <> $1
+), evicted as (
+  delete from quarantine where id in
+    (select id from kept where place >= ${MAX_FORGED_ROWS} or place_of_sender >= ${MAX_FORGED_ROWS_OF_SENDER})
+)
+insert into quarantine (id, organization_id, provider, provider_account_id, claimed_account_sid, claimed_numbers, reason,
+                        detail, is_authentic, method, target, headers, client_ip, body, received_at, last_seen_at,
+                        expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16)
+on conflict (id) do update set
+  seen_count = quarantine.seen_count + 1, last_seen_at = excluded.last_seen_at,
+  is_authentic = quarantine.is_authentic or excluded.is_authentic, ${UPGRADED}`
+
+/** Sent again, it is the same row. */
+export async function insertQuarantined(pool: pg.Pool, row: QuarantinedWebhook): Promise<void> {
+  await pool.query({
     name: 'quarantine',
-    text: `insert into quarantine (id, organization_id, provider, provider_account_id, claimed_account_sid,
-             claimed_numbers, reason, detail, is_authentic, method, target, headers, client_ip, body,
-             received_at, last_seen_at, expires_at)
-           select $1, $2::text, $3, $4, $5, $6::text[], $7, $8, $9::boolean, $10, $11, $12::jsonb, $13, $14::bytea,
-                  $15::timestamptz, $15::timestamptz, $16::timestamptz
-            where $9::boolean or $17 > (select count(*) from (select from quarantine
-                    where organization_id is not distinct from $2::text and not is_authentic limit $17) as held)
-           on conflict (id) do update set seen_count = quarantine.seen_count + 1, last_seen_at = excluded.last_seen_at`,
+    text: INSERT,
     values: [
       ...[row.id, row.organizationId, row.provider, row.providerAccountId, row.claimedAccountSid],
       ...[row.claimedNumbers, row.reason, row.detail, row.isAuthentic, row.method, row.target],
       ...[JSON.stringify(row.headers), row.clientIp, row.body],
-      ...[new Date(row.receivedAtMs), new Date(row.expiresAtMs), MAX_FORGED_ROWS],
+      ...[new Date(row.receivedAtMs), new Date(row.expiresAtMs)],
     ],
   })
-  return (rowCount ?? 0) > 0
 }
 
 export function toHeldWebhook(row: Selectable<Database['quarantine']>): HeldWebhook {

@@ -3,8 +3,17 @@ import type pg from 'pg'
 /** What is removed row by row: its key, and the time that says how old it is. */
 const TABLES = {
   dedupe_keys: { key: 'event_id', time: 'received_at' },
+  call_aliases: { key: 'alias', time: 'seen_at' },
   status_ranks: { key: 'subject', time: 'updated_at' },
   quarantine: { key: 'id', time: 'expires_at' },
+  circuit_changes: { key: 'id', time: 'changed_at' },
+  mail_windows: { key: 'ctid', time: 'started_at' },
+  mail_digests: { key: 'id', time: 'due_at' },
+  fallback_mails: { key: 'delivery_id', time: 'claimed_at' },
+  used_replay_links: { key: 'subject', time: 'used_at' },
+  destination_failures: { key: 'destination_id', time: 'last_failed_at' },
+  destination_notices: { key: 'id', time: 'created_at' },
+  operator_notices: { key: 'day', time: 'sent_at' },
 } as const
 
 const BATCH = 10_000

@@ -1,7 +1,8 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { decryptSecret, encryptSecret, type KeyRing } from '../secrets.ts'
 import { sealOf } from './config-changes.ts'
 import type { Database } from './database.ts'
+import { HEADERS_COLUMN, sealHeaders } from './destination-headers.ts'
 import { inConfigTransaction } from './transaction.ts'
 
 /** Every column that holds an envelope, and the column that it is sealed to: a rotated secret keeps its first seal. */
@@ -13,7 +14,13 @@ const SECRETS = {
     api_secret: 'api_secret',
     basic: 'basic',
   },
-  destinations: { secret: 'secret', previous_secret: 'secret' },
+  destinations: {
+    secret: 'secret',
+    previous_secret: 'secret',
+    ed25519_key: 'ed25519_key',
+    previous_ed25519_key: 'ed25519_key',
+    sealed_headers: HEADERS_COLUMN,
+  },
 } as const
 
 type Table = keyof typeof SECRETS
@@ -77,13 +84,37 @@ async function rotateTable(
   }
 }
 
+/** Headers that were written in clear, before there was a column for them sealed. */
+async function sealClearHeaders(db: Kysely<Database>, ring: KeyRing): Promise<number> {
+  let sealed = 0
+  for (;;) {
+    const size = await inConfigTransaction(db, async (tx) => {
+      const rows = await tx
+        .selectFrom('destinations')
+        .select(['id', 'headers'])
+        .where(sql<boolean>`headers <> '{}'`)
+        .orderBy('id')
+        .limit(BATCH)
+        .forUpdate()
+        .execute()
+      for (const { id, headers } of rows) {
+        const change = { headers: '{}', sealed_headers: sealHeaders(ring, id, headers) }
+        await tx.updateTable('destinations').set(change).where('id', '=', id).execute()
+      }
+      return rows.length
+    })
+    sealed += size
+    if (size < BATCH) return sealed
+  }
+}
+
 /**
  * Puts every secret under the first key of the ring, so that the others can be taken out of ENCRYPTION_KEYS. Safe to
  * stop and start again, and while the product runs: both keys decrypt until then.
  */
 export async function rotateSecrets(db: Kysely<Database>, ring: KeyRing): Promise<RotatedSecrets> {
   const unreadable: string[] = []
-  let rotated = 0
+  let rotated = await sealClearHeaders(db, ring)
   for (const table of ['provider_accounts', 'destinations'] as const) {
     rotated += await rotateTable(db, ring, table, unreadable)
   }

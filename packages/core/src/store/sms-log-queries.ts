@@ -79,6 +79,7 @@ export async function findMessageEvents(
     sql<boolean>`type = any(${types})`,
     sql<boolean>`received_at >= ${new Date(filter.fromMs)}`,
     sql<boolean>`received_at <= ${new Date(filter.toMs)}`,
+    sql<boolean>`erased_at is null`,
   ]
   if (provider !== undefined) conditions.push(sql`provider = ${provider}`)
   if (fromNumber !== undefined) conditions.push(numberIs('from', direction, fromNumber))

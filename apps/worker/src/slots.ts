@@ -1,0 +1,126 @@
+import { LANES, type Lane, slotsOfLanes } from '@switchhook/core/delivery/lanes'
+import {
+  createDestinationSlots,
+  type DestinationSlots,
+  endAttempt,
+  forgetAttempt,
+  hasSlot,
+  paceOf,
+  queueUp,
+  slowDown,
+  startAttempt,
+} from '@switchhook/core/delivery/slots'
+import type { Destination } from '@switchhook/core/event'
+import { LRUCache } from 'lru-cache'
+
+const MAX_DESTINATIONS = 20_000
+/** Of a lane's slots, for destinations that have not proved fast, all together: while it may still turn out, and in all. */
+const UNPROVEN_SHARE = 0.25
+const UNPROVEN_SHARE_IN_ALL = 0.5
+const PROVED_AFTER_MS = 1_000
+const UNPROVEN_AT_ONCE = 2
+/** Of the slow lane's slots, for one slow destination. */
+const SLOW_SHARE = 0.25
+
+export type Slot = {
+  /** The attempt has ended, in whatever way. */
+  settle(): void
+  /** There was no attempt. */
+  giveBack(): void
+}
+
+export type SlotAnswer =
+  | { readonly kind: 'go'; readonly slot: Slot }
+  | { readonly kind: 'wait'; readonly delayMs: number }
+  /** It answers slowly: its deliveries wait among themselves. */
+  | { readonly kind: 'slow_lane' }
+
+export type Slots = {
+  take(
+    destination: Pick<Destination, 'id' | 'maxConcurrency'>,
+    lane: Lane,
+    waits: number,
+  ): SlotAnswer
+  /** For one that finds no room elsewhere: as long as its place in the queue tells. */
+  waitMs(destination: Pick<Destination, 'id' | 'maxConcurrency'>, waits: number): number
+  /** It asked for time (429). */
+  slowDown(destinationId: string, forMs: number): void
+}
+
+export type SlotsOptions = {
+  /** Attempts in flight in this worker. */
+  readonly concurrency: number
+  /** This worker's part of a destination's cap, above 0; a fraction where workers share a slot. */
+  readonly shareOf: (destinationId: string, maxConcurrency: number) => number
+  readonly nowMs: () => number
+  readonly random: () => number
+}
+
+/**
+ * Divides this worker's attempts in flight among the destinations, by what each showed of itself: fast ones have what
+ * their cap allows, unproven ones a quarter of the lane in sum (half, with those of them that hang), slow ones only what
+ * the slow lane has.
+ */
+export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOptions): Slots {
+  const slotsOf = slotsOfLanes(concurrency)
+  const known = new LRUCache<string, DestinationSlots>({ max: MAX_DESTINATIONS })
+  const unproven = Object.fromEntries(
+    LANES.map((lane) => [lane, new Map<Slot, number>()] as const),
+  ) as Record<Lane, Map<Slot, number>>
+  const slowLimit = Math.max(1, Math.floor(slotsOf.slow * SLOW_SHARE))
+
+  function find(destinationId: string): DestinationSlots {
+    const found = known.get(destinationId)
+    if (found !== undefined) return found
+    const made = createDestinationSlots()
+    known.set(destinationId, made)
+    return made
+  }
+
+  function hasUnproven(lane: Lane, now: number): boolean {
+    const limitOf = (share: number): number => Math.max(1, Math.floor(slotsOf[lane] * share))
+    const sinceMs = [...unproven[lane].values()]
+    const recent = sinceMs.filter((ms) => now - ms < PROVED_AFTER_MS).length
+    return recent < limitOf(UNPROVEN_SHARE) && sinceMs.length < limitOf(UNPROVEN_SHARE_IN_ALL)
+  }
+
+  function start(slots: DestinationSlots, lane: Lane, isUnproven: boolean): Slot {
+    const attempt = startAttempt(slots, nowMs())
+    let isOver = false
+    function end(note: () => void): void {
+      if (isOver) return
+      isOver = true
+      unproven[lane].delete(slot)
+      note()
+    }
+    const slot: Slot = {
+      settle: () => end(() => endAttempt(slots, attempt, nowMs())),
+      giveBack: () => end(() => forgetAttempt(slots, attempt)),
+    }
+    if (isUnproven) unproven[lane].set(slot, nowMs())
+    return slot
+  }
+
+  return {
+    take({ id, maxConcurrency }, lane, waits) {
+      const slots = find(id)
+      const now = nowMs()
+      const pace = paceOf(slots, now)
+      if (pace === 'slow' && lane !== 'slow') return { kind: 'slow_lane' }
+      const isUnproven = pace === 'unproven' && lane !== 'slow'
+      const atOnce = pace === 'fast' ? slotsOf[lane] : isUnproven ? UNPROVEN_AT_ONCE : slowLimit
+      const share = Math.min(shareOf(id, maxConcurrency), atOnce)
+      const hasRoom = !isUnproven || hasUnproven(lane, now)
+      if (hasRoom && hasSlot(slots, Math.ceil(share), waits, now)) {
+        return { kind: 'go', slot: start(slots, lane, isUnproven) }
+      }
+      return { kind: 'wait', delayMs: queueUp(slots, share, waits, now, random()) }
+    },
+    waitMs({ id, maxConcurrency }, waits) {
+      return queueUp(find(id), shareOf(id, maxConcurrency), waits, nowMs(), random())
+    },
+    slowDown(destinationId, forMs) {
+      slowDown(find(destinationId), forMs, nowMs())
+    },
+  }
+}

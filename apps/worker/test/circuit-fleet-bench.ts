@@ -1,0 +1,90 @@
+import {
+  type CircuitChange,
+  openSharedCircuits,
+  subscribeToCircuits,
+} from '@switchhook/core/circuits'
+import type { AttemptResult } from '@switchhook/core/delivery/attempt'
+import { silentLogger } from '@switchhook/core/log'
+import { closeRedis, openRedis } from '@switchhook/core/redis'
+import { type CircuitBreakers, createCircuitBreakers } from '../src/circuit-breakers.ts'
+
+const facts = { statusCode: null, responseBody: null, responseTimeMs: 1, retryAfterMs: null }
+export const DELIVERED: AttemptResult = { ...facts, outcome: 'delivered', error: null }
+export const REFUSED: AttemptResult = { ...facts, outcome: 'refused', error: 'no' }
+export const OUR_FAULT: AttemptResult = { ...REFUSED, isOurFault: true }
+
+/** The circuit breakers of one worker, on connections of its own. */
+export type FleetMember = {
+  readonly circuits: CircuitBreakers
+  readonly changes: CircuitChange[]
+  /** How many scripts Redis has run since it started, for all workers. */
+  countScripts(): Promise<number>
+  attempt(
+    delivery: string,
+    result: AttemptResult | (() => Promise<AttemptResult>),
+    destination?: string,
+  ): Promise<AttemptResult | 'held'>
+  close(): Promise<void>
+}
+
+export type FleetMemberOptions = {
+  readonly redisUrl: string
+  /** Unless told, as `redisUrl`: where its subscription is. */
+  readonly subscriberUrl?: string
+  readonly firstPauseMs?: number
+  readonly maxPauseMs?: number
+  readonly timeoutMs?: number
+}
+
+function createMember(options: FleetMemberOptions): FleetMember {
+  const { redisUrl, subscriberUrl = redisUrl, timeoutMs = 1_000 } = options
+  const connection = openRedis(
+    { url: redisUrl, clusterNodes: [] },
+    { kind: 'answering', commandTimeoutMs: 2_000 },
+    silentLogger,
+  )
+  const subscriber = openRedis(
+    { url: subscriberUrl, clusterNodes: [] },
+    { kind: 'working' },
+    silentLogger,
+  )
+  const changes: CircuitChange[] = []
+  const circuits = createCircuitBreakers({
+    shared: openSharedCircuits(connection),
+    subscribe: (hear) => subscribeToCircuits(subscriber, hear),
+    firstPauseMs: options.firstPauseMs ?? 500,
+    maxPauseMs: options.maxPauseMs ?? 2_000,
+    onChange: (change) => changes.push(change),
+    log: silentLogger,
+  })
+  return {
+    ...{ circuits, changes },
+    async countScripts() {
+      const stats = String(await connection.info('commandstats'))
+      return Number(/^cmdstat_eval:calls=(\d+)/m.exec(stats)?.[1] ?? 0)
+    },
+    attempt: (delivery, result, destination = 'dst_1') =>
+      circuits.run({ id: destination, timeoutMs }, delivery, async () =>
+        typeof result === 'function' ? result() : result,
+      ),
+    async close() {
+      circuits.close()
+      await Promise.all([closeRedis(connection), closeRedis(subscriber)])
+    },
+  }
+}
+
+/** Workers that know which circuits are open. */
+export async function startFleet(
+  size: number,
+  options: FleetMemberOptions,
+): Promise<FleetMember[]> {
+  const members = Array.from({ length: size }, () => createMember(options))
+  await Promise.all(members.map(({ circuits }) => circuits.waitUntilLoaded()))
+  return members
+}
+
+/** The fewest failures that do it. */
+export async function openCircuit(by: FleetMember): Promise<void> {
+  for (let count = 0; count < 11; count += 1) await by.attempt(`dlv_${count % 3}`, REFUSED)
+}

@@ -1,0 +1,275 @@
+import { randomBytes } from 'node:crypto'
+import { openReplayToken } from '@switchhook/core/delivery/replay-token'
+import { silentLogger } from '@switchhook/core/log'
+import { createMetrics, type Metrics } from '@switchhook/core/metrics'
+import { parseKeyRing } from '@switchhook/core/secrets'
+import { writeDeliveryLog } from '@switchhook/core/store/delivery-log'
+import { type JournalEntry, writeJournal } from '@switchhook/core/store/journal'
+import { claimMailSlot, type MailSlot } from '@switchhook/core/store/mail-digests'
+import { type SmtpSink, startSmtpSink } from '@switchhook/testing/smtp-sink'
+import { waitFor } from '@switchhook/testing/wait-for'
+import { Registry } from 'prom-client'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { OperationalChange } from '../src/operational-events.ts'
+import { type SendDigestDeps, sendFallbackDigest } from '../src/send-fallback-digest.ts'
+import { createReplayLinks } from '../src/send-fallback-links.ts'
+import { createMailSender, type MailSender } from '../src/send-mail.ts'
+import { sampleDestination } from './sample-delivery.ts'
+import {
+  ACCEPTED_AT_MS,
+  entryOf,
+  openTestStores,
+  recordOf,
+  type TestStores,
+} from './test-stores.ts'
+
+const DAY_MS = 86_400_000
+const RECIPIENT = 'owner@customer.example'
+const LIMITS = { windowMs: 600_000, maxSingles: 0 }
+const ring = parseKeyRing(`k1:${randomBytes(32).toString('base64')}`)
+
+type DigestSlot = Extract<MailSlot, { kind: 'digest' }>
+
+let stores: TestStores
+let sink: SmtpSink
+let sender: MailSender
+let registry: Registry
+let counters: Metrics
+let told: OperationalChange[]
+
+beforeAll(async () => {
+  stores = await openTestStores()
+})
+beforeEach(async () => {
+  await stores.clear()
+  await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+  sink = await startSmtpSink()
+  const timeouts = {
+    connectionTimeout: 300,
+    greetingTimeout: 300,
+    socketTimeout: 500,
+    sendTimeout: 5_000,
+  }
+  sender = createMailSender(sink.url, 'switchhook@hooks.example', timeouts)
+  registry = new Registry()
+  counters = createMetrics(registry)
+  told = []
+})
+afterEach(async () => {
+  sender.close()
+  await sink.stop()
+})
+afterAll(() => stores.close())
+
+function createDeps(overrides: Partial<SendDigestDeps> = {}): SendDigestDeps {
+  return {
+    ...{ nowMs: Date.now, random: () => 0, pool: stores.pool, sender },
+    findDestination: async () => sampleDestination(),
+    sentUnrecorded: new Set(),
+    links: createReplayLinks(ring, 'https://hooks.example'),
+    tell: async (changes) => void told.push(...changes),
+    publicBaseUrl: 'https://hooks.example',
+    ...{ retryForMs: DAY_MS, leaseMs: 60_000, metrics: counters },
+    log: silentLogger,
+    ...overrides,
+  }
+}
+
+/** So many deliveries whose mail is the same digest, which is due. */
+async function gather(count: number): Promise<{ slot: DigestSlot; entries: JournalEntry[] }> {
+  const entries = Array.from({ length: count }, (_, index) => entryOf(index))
+  await writeJournal(stores.pool, entries)
+  const owed = { attempts: 3, fallbackAtMs: ACCEPTED_AT_MS, reason: 'It answered 500.' }
+  const records = entries.map((entry) => recordOf(entry, owed))
+  await writeDeliveryLog(stores.pool, records, () => undefined)
+  const ids = { organizationId: 'org_a', destinationId: 'dst_sample', recipient: RECIPIENT }
+  let slot: MailSlot | undefined
+  for (const { event, deliveries } of entries) {
+    const deliveryId = deliveries[0]?.deliveryId ?? ''
+    const claim = { ...ids, deliveryId, createdAtMs: event.receivedAtMs }
+    slot = await claimMailSlot(stores.pool, claim, LIMITS)
+  }
+  if (slot?.kind !== 'digest') throw new Error('no digest')
+  await makeDue()
+  return { slot: { ...slot, dueInMs: 0 }, entries }
+}
+
+async function makeDue(): Promise<void> {
+  await stores.pool.query(`update mail_digests set next_try_at = now() - interval '1 ms'`)
+}
+
+async function states(): Promise<Record<string, number>> {
+  const { rows } = await stores.pool.query(
+    'select state, count(*) as n from deliveries group by 1 order by 1',
+  )
+  return Object.fromEntries(rows.map(({ state, n }) => [state, n]))
+}
+
+const metrics = () => registry.metrics()
+
+describe('a digest that is due', () => {
+  it('is one mail that names every delivery, and all of them are emailed', async () => {
+    const { slot } = await gather(30)
+    expect(await sendFallbackDigest(createDeps(), slot)).toEqual({ kind: 'done' })
+    expect(sink.mails).toHaveLength(1)
+    const [mail] = sink.mails
+    expect(mail).toMatchObject({
+      envelopeTo: [RECIPIENT],
+      messageId: `<${slot.digestId}@switchhook>`,
+      subject: '[Switchhook] 30 deliveries to Sample were not made',
+    })
+    const payload = JSON.parse(String(mail?.attachments[0]?.content))
+    expect(payload.deliveries).toHaveLength(30)
+    expect(mail?.text).toContain("It's working!!!")
+    const token = /replay\/(\S+)/.exec(mail?.text ?? '')?.[1] ?? ''
+    expect(openReplayToken(ring, token, Date.now())).toEqual({
+      kind: 'valid',
+      subject: slot.digestId,
+    })
+    expect(openReplayToken(ring, token, Date.now() + 7 * DAY_MS).kind).toBe('expired')
+    expect(await states()).toEqual({ emailed: 30 })
+    expect(await metrics()).toContain('switchhook_deliveries_total{state="emailed"} 30')
+    expect(await metrics()).toContain('switchhook_fallback_emails_total{outcome="sent"} 1')
+  })
+
+  it('goes out once, whoever of those that wait comes first', async () => {
+    const { slot } = await gather(10)
+    const steps = await Promise.all(
+      Array.from({ length: 10 }, () => sendFallbackDigest(createDeps(), slot)),
+    )
+    expect(sink.mails).toHaveLength(1)
+    expect(steps.filter(({ kind }) => kind === 'done')).toHaveLength(1)
+    expect(steps.filter(({ kind }) => kind === 'defer')).toHaveLength(9)
+  })
+
+  it('leaves out what was delivered after all, and is not sent for nobody', async () => {
+    const { slot, entries } = await gather(2)
+    const [late, other] = entries.map((entry) => recordOf(entry, { state: 'delivered' }))
+    if (late === undefined || other === undefined) throw new Error('no entries')
+    await writeDeliveryLog(stores.pool, [late], () => undefined)
+    await sendFallbackDigest(createDeps(), slot)
+    expect(sink.mails[0]?.text).not.toContain(late.deliveryId)
+    expect(sink.mails[0]?.text).toContain(other.deliveryId)
+    expect(await states()).toEqual({ delivered: 1, emailed: 1 })
+    await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+    await stores.clear()
+    const again = await gather(1)
+    const delivered = recordOf(again.entries[0] as JournalEntry, { state: 'delivered' })
+    await writeDeliveryLog(stores.pool, [delivered], () => undefined)
+    expect(await sendFallbackDigest(createDeps(), again.slot)).toEqual({ kind: 'done' })
+    expect(sink.mails).toHaveLength(1)
+  })
+
+  it('is waited for until then', async () => {
+    const { slot } = await gather(1)
+    const step = await sendFallbackDigest(createDeps(), { ...slot, dueInMs: 5_000 })
+    expect(step).toEqual({ kind: 'defer', delayMs: 5_001 })
+    expect(sink.mails).toEqual([])
+  })
+})
+
+describe('a mail server that does not take a digest', () => {
+  it('is tried again, at growing distance, with the same Message-ID', async () => {
+    const { slot } = await gather(3)
+    sink.mode({ rejectCode: 451, text: 'try later' })
+    const delays: number[] = []
+    for (let tries = 0; tries < 3; tries += 1) {
+      const step = await sendFallbackDigest(createDeps(), slot)
+      delays.push(step.kind === 'defer' ? step.delayMs : -1)
+      await makeDue()
+    }
+    expect(delays).toEqual([5_001, 10_001, 20_001])
+    expect(await states()).toEqual({ pending: 3 })
+    sink.mode('cut_after_data')
+    await sendFallbackDigest(createDeps(), slot)
+    await makeDue()
+    sink.mode('accept')
+    expect(await sendFallbackDigest(createDeps(), slot)).toEqual({ kind: 'done' })
+    expect(sink.mails).toHaveLength(2)
+    expect(new Set(sink.mails.map(({ messageId }) => messageId)).size).toBe(1)
+    expect(await states()).toEqual({ emailed: 3 })
+  })
+
+  it('for a day makes all of them given up, and says so', async () => {
+    const { slot } = await gather(3)
+    sink.mode('hang')
+    const dueAtMs = Date.now() + 600_000
+    const early = createDeps({ nowMs: () => dueAtMs + DAY_MS - 60_000 })
+    expect((await sendFallbackDigest(early, slot)).kind).toBe('defer')
+    await makeDue()
+    const late = createDeps({ nowMs: () => dueAtMs + DAY_MS + 60_000 })
+    expect(await sendFallbackDigest(late, slot)).toEqual({ kind: 'done' })
+    expect(await states()).toEqual({ given_up: 3 })
+    expect(told).toMatchObject([
+      { name: 'mail.failed', key: slot.digestId, data: { deliveries: 3 } },
+    ])
+    const { rows } = await stores.pool.query('select distinct reason from deliveries')
+    expect(rows[0].reason).toMatch(/^It answered 500\. The fallback mail failed: The mail server/)
+    expect(await metrics()).toContain('switchhook_deliveries_total{state="given_up"} 3')
+  })
+
+  it('for good (550) is not asked again', async () => {
+    const { slot } = await gather(2)
+    sink.mode({ rejectCode: 550, text: 'no such user' })
+    expect(await sendFallbackDigest(createDeps(), slot)).toEqual({ kind: 'done' })
+    expect(await states()).toEqual({ given_up: 2 })
+  })
+})
+
+describe('a digest that went out while Postgres took no note of it', () => {
+  it('is not sent again, and is recorded once Postgres is back', async () => {
+    const { slot } = await gather(2)
+    let isAway = false
+    const query = (...args: readonly unknown[]) =>
+      isAway
+        ? Promise.reject(new Error('connect ECONNREFUSED'))
+        : (stores.pool.query as (...all: readonly unknown[]) => unknown)(...args)
+    const pool = { query } as unknown as TestStores['pool']
+    const cut: SendDigestDeps['sender'] = {
+      async send(mail) {
+        const result = await sender.send(mail)
+        isAway = true
+        return result
+      },
+    }
+    const deps = createDeps({ pool, sender: cut })
+    expect((await sendFallbackDigest(deps, slot)).kind).toBe('defer')
+    expect((await sendFallbackDigest(deps, slot)).kind).toBe('defer')
+    isAway = false
+    expect(await sendFallbackDigest(deps, slot)).toEqual({ kind: 'done' })
+    expect(sink.mails).toHaveLength(1)
+    expect(await states()).toEqual({ emailed: 2 })
+  })
+
+  it('is kept by a worker that is slow to send it, and another’s when that one died', async () => {
+    const { slot } = await gather(2)
+    const { promise: held, resolve: release } = Promise.withResolvers<void>()
+    let sends = 0
+    const slow: SendDigestDeps['sender'] = {
+      async send(mail) {
+        sends += 1
+        await held
+        return sender.send(mail)
+      },
+    }
+    const sending = sendFallbackDigest(createDeps({ sender: slow, leaseMs: 300 }), slot)
+    await waitFor(() => sends === 1, { timeoutMs: 5_000, what: 'the mail to be on its way' })
+    const lease = async () =>
+      (
+        await stores.pool.query('select next_try_at from mail_digests')
+      ).rows[0].next_try_at.getTime()
+    const before = await lease()
+    await waitFor(async () => (await lease()) > before, { timeoutMs: 5_000, what: 'a kept lease' })
+    expect((await sendFallbackDigest(createDeps({ leaseMs: 300 }), slot)).kind).toBe('defer')
+    release()
+    await sending
+    expect(sink.mails).toHaveLength(1)
+    // The death of a worker is a lease that nobody keeps.
+    await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+    await stores.clear()
+    const again = await gather(1)
+    await stores.pool.query(`update mail_digests set state = 'sending', tries = 1`)
+    expect(await sendFallbackDigest(createDeps(), again.slot)).toEqual({ kind: 'done' })
+    expect(await states()).toEqual({ emailed: 1 })
+  })
+})

@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Behaviour } from '@switchhook/testing/behaviour'
+import { waitFor } from '@switchhook/testing/wait-for'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { sendSms } from './support/evidence.ts'
+import { type Product, startProduct } from './support/product.ts'
+import { createTenant, type Line, type Tenant } from './support/tenant.ts'
+
+/** Of these messages have 8, calls 5, records 3, slow destinations 4. */
+const WORKER_CONCURRENCY = '20'
+const HEALTHY = 10
+const PER_SECOND = 25
+const TIMEOUT_MS = 20_000
+const HANGS: Behaviour = { kind: 'hang' }
+
+let product: Product
+let tenant: Tenant
+let healthy: Line[]
+
+beforeAll(async () => {
+  product = await startProduct({ env: { WORKER_CONCURRENCY } })
+  tenant = await createTenant(product)
+  healthy = await addLines('/healthy', HEALTHY)
+})
+
+afterAll(async () => {
+  await product?.stop()
+})
+
+function addLines(path: string, howMany: number, timeoutMs = 10_000): Promise<Line[]> {
+  return Promise.all(
+    Array.from({ length: howMany }, (_, index) =>
+      tenant.addLine({ path: `${path}/${index}/`, timeoutMs, delaysSeconds: [60], maxAttempts: 2 }),
+    ),
+  )
+}
+
+const arrivalsAt = (path: string) =>
+  product.receiver.received.filter((request) => request.path.startsWith(path))
+
+/** Sends this many messages to the lines in turn at the rate, and waits until they are there: the p99 of how long each took. */
+async function measureP99(howMany: number): Promise<number> {
+  const sentAtMs = new Map<string, number>()
+  const startedAtMs = performance.now()
+  const sending: Promise<unknown>[] = []
+  for (let index = 0; index < howMany; index += 1) {
+    const line = healthy[index % HEALTHY]
+    const messageSid = `SM${index.toString(16).padStart(8, '0')}${crypto.randomUUID().replaceAll('-', '').slice(8)}`
+    sentAtMs.set(tenant.eventIdOf(messageSid), Date.now())
+    sending.push(sendSms(product, tenant, line?.phoneNumber ?? '', { messageSid }))
+    const aheadMs = ((index + 1) * 1_000) / PER_SECOND - (performance.now() - startedAtMs)
+    if (aheadMs > 0) await sleep(aheadMs)
+  }
+  await Promise.all(sending)
+  const arrived = () =>
+    arrivalsAt('/healthy').filter(({ headers }) => sentAtMs.has(String(headers['webhook-id'])))
+  await waitFor(() => arrived().length >= howMany, {
+    timeoutMs: TIMEOUT_MS,
+    what: 'all healthy ones',
+  })
+  const tookMs = arrived().map(
+    ({ headers, receivedAtMs }) =>
+      receivedAtMs - (sentAtMs.get(String(headers['webhook-id'])) ?? 0),
+  )
+  return tookMs.toSorted((one, other) => one - other)[Math.floor(howMany * 0.99) - 1] ?? 0
+}
+
+/** Measures while the lines in turn get so many messages a second. */
+async function withTraffic(
+  lines: readonly Line[],
+  perSecond: number,
+  measure: () => Promise<number>,
+): Promise<number> {
+  const stopping = new AbortController()
+  const sent: Promise<unknown>[] = []
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      const line = lines[sent.length % lines.length]
+      sent.push(sendSms(product, tenant, line?.phoneNumber ?? '').catch(() => undefined))
+      await sleep(1_000 / perSecond)
+    }
+  }
+  const running = run()
+  try {
+    return await measure()
+  } finally {
+    stopping.abort()
+    await running
+    await Promise.all(sent)
+  }
+}
+
+test('destinations that hang, fail or flood do not slow the healthy ones, and the measure would see it', async () => {
+  await measureP99(60)
+  const beforeMs = await measureP99(160)
+  // On a busy machine the same measure differs by this much; a slot that somebody holds costs ten seconds.
+  const barMs = 1.25 * beforeMs + 750
+
+  const hanging = await addLines('/hangs', 8)
+  product.receiver.on('/hangs', HANGS)
+  expect(await withTraffic(hanging, PER_SECOND / 5, () => measureP99(220))).toBeLessThan(barMs)
+  // They were tried all the same, each attempt for ten seconds: half of the messages' slots and no more.
+  expect(arrivalsAt('/hangs').length).toBeGreaterThanOrEqual(4)
+
+  const failing = await addLines('/fails', 5)
+  product.receiver.on('/fails', { kind: 'answer', status: 500 })
+  const flooded = await addLines('/flooded', 1)
+  product.receiver.on('/flooded', { kind: 'answer', status: 200, delayMs: 100 })
+  const [line] = flooded
+  await tenant.api.call('PATCH', `/api/v1/destinations/${line?.destinationId}`, {
+    max_concurrency: 2,
+  })
+  const p99Ms = await withTraffic(failing, PER_SECOND / 5, () =>
+    withTraffic(flooded, 2 * PER_SECOND, () => measureP99(160)),
+  )
+  expect(p99Ms).toBeLessThan(barMs)
+
+  // Positive control: healthy ones that have to wait for a slot are seen.
+  for (const [index] of healthy.entries()) {
+    product.receiver.on(`/healthy/${index}/`, { kind: 'answer', status: 200, delayMs: 900 })
+  }
+  expect(await measureP99(80)).toBeGreaterThan(barMs)
+}, 120_000)
+
+type Published = { readonly id: string }
+
+async function publish(type: string, howMany: number): Promise<Map<string, number>> {
+  const sentAtMs = new Map<string, number>()
+  for (let sent = 0; sent < howMany; sent += 100) {
+    const events = Array.from({ length: Math.min(100, howMany - sent) }, () => ({
+      ...{ type, data: { text: 'Hello' } },
+    }))
+    const nowMs = Date.now()
+    const answer = await tenant.api.call<{ items: Published[] } | Published[]>(
+      'POST',
+      '/api/v1/events/batch',
+      { events },
+    )
+    const items = Array.isArray(answer) ? answer : answer.items
+    for (const { id } of items) sentAtMs.set(id, nowMs)
+  }
+  return sentAtMs
+}
+
+test('a backlog of records delays no call event', async () => {
+  const { id } = await tenant.api.call<{ id: string }>('POST', '/api/v1/destinations', {
+    name: 'Calls and records',
+    url: `${product.receiver.url}/calls`,
+    format: 'standard',
+    event_types: ['transcript', 'call_started'],
+  })
+  expect(id).toMatch(/^dst_/)
+  product.receiver.on('/calls', { kind: 'answer', status: 200, delayMs: 200 })
+  const longest = (sent: Map<string, number>): number =>
+    Math.max(
+      ...arrivalsAt('/calls').flatMap(({ headers, receivedAtMs }) => {
+        const sentAtMs = sent.get(String(headers['webhook-id']))
+        return sentAtMs === undefined ? [] : [receivedAtMs - sentAtMs]
+      }),
+    )
+  await publish('call_started', 1)
+  await waitFor(() => arrivalsAt('/calls').length === 1, { timeoutMs: TIMEOUT_MS, what: 'one' })
+  // Three slots of 200 ms: about seven seconds.
+  const records = await publish('transcript', 100)
+  const calls = await publish('call_started', 10)
+  await waitFor(() => arrivalsAt('/calls').length >= 111, { timeoutMs: 30_000, what: 'all' })
+  expect(longest(calls)).toBeLessThan(longest(records) / 2)
+  expect(longest(records)).toBeGreaterThan(3_000)
+}, 60_000)

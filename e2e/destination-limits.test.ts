@@ -24,10 +24,23 @@ function requestsTo({ path }: Line): ReceivedRequest[] {
   return product.receiver.received.filter((one) => one.path === path)
 }
 
+/** A change of configuration is known to every process within 1 s. */
+async function untilKnown(): Promise<void> {
+  const changedAtMs = Date.now()
+  const isKnown = () => Date.now() - changedAtMs > 1_000
+  await waitFor(isKnown, { timeoutMs: 5_000, what: 'the workers to know of the change' })
+}
+
 async function addLimited(path: string, limits: object): Promise<Line> {
   const line = await tenant.addLine({ path })
   await tenant.api.call('PATCH', `/api/v1/destinations/${line.destinationId}`, limits)
+  await untilKnown()
   return line
+}
+
+async function pause({ destinationId }: Line): Promise<void> {
+  await tenant.api.call('POST', `/api/v1/destinations/${destinationId}/pause`)
+  await untilKnown()
 }
 
 /** How many of the requests, each taking `tookMs`, overlapped at the worst moment. */
@@ -81,7 +94,7 @@ test('no more attempts a second than rate_limit_per_second, over all workers, ea
 
 test('what waits for a paused destination goes out as soon as it is resumed, and is not asked for meanwhile', async () => {
   const line = await addLimited('/paused', {})
-  await tenant.api.call('POST', `/api/v1/destinations/${line.destinationId}/pause`)
+  await pause(line)
   const evidence = await sendMany(line, 30)
   await waitFor(async () => (await countWaiting()) === 30, {
     timeoutMs: TIMEOUT_MS,
@@ -99,7 +112,7 @@ test('what waits for a paused destination goes out as soon as it is resumed, and
 
 test('what is older than freshness_seconds is not sent, but shown as expired and counted', async () => {
   const line = await addLimited('/stale', { freshness_seconds: 2 })
-  await tenant.api.call('POST', `/api/v1/destinations/${line.destinationId}/pause`)
+  await pause(line)
   const evidence = createEvidence(product, tenant)
   const { eventId } = await evidence.send(line)
   const sentAtMs = Date.now()

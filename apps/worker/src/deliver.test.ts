@@ -206,8 +206,10 @@ describe('an attempt that reached nobody by our own fault', () => {
     expect(text).not.toContain('switchhook_attempts_total{')
   })
 
-  it('goes to the mail when its whole schedule would have run out meanwhile', async () => {
-    const bench = createDeliverBench({ ...atFault, nowMs: () => RECEIVED_AT_MS + 20_001 })
+  it('goes to the mail when its whole schedule, an hour at least, has run out meanwhile', async () => {
+    const early = createDeliverBench({ ...atFault, nowMs: () => RECEIVED_AT_MS + 3_599_999 })
+    expect(await early.run({ run: 2 })).toMatchObject({ kind: 'defer' })
+    const bench = createDeliverBench({ ...atFault, nowMs: () => RECEIVED_AT_MS + 3_600_001 })
     expect(await bench.run({ run: 2 })).toEqual({ kind: 'done' })
     expect(bench.fallbacks).toMatchObject([{ attempts: 1 }])
   })

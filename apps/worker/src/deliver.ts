@@ -49,6 +49,8 @@ const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
 const SPREAD_MS = 2_000
 /** Until the next try, after one that failed by our own fault; as much again is spread. */
 const OWN_FAULT_WAIT_MS = 5_000
+/** However short its schedule: what we could not even try is not given up at once. */
+const OWN_FAULT_GRACE_MS = 3_600_000
 
 const LOST_ATTEMPT: AttemptResult = {
   outcome: 'unreachable',
@@ -114,8 +116,10 @@ async function waitUnlessOverdue(
   destination: Destination,
   findWaitMs: () => Promise<number>,
   reason: string,
+  graceMs = 0,
 ): Promise<JobStep> {
-  const leftMs = job.createdAtMs + wholeScheduleMs(destination.retry) - deps.nowMs()
+  const scheduleMs = Math.max(wholeScheduleMs(destination.retry), graceMs)
+  const leftMs = job.createdAtMs + scheduleMs - deps.nowMs()
   if (leftMs >= 0) {
     const overdueMs = leftMs + 1 + deps.random() * SPREAD_MS
     return { kind: 'defer', delayMs: Math.min(await findWaitMs(), overdueMs) }
@@ -223,7 +227,8 @@ async function makeAttempt(
     deps.log.warn({ ...idsOf(job), reason: result.error }, 'delivery.own_fault')
     const waitMs = async () => OWN_FAULT_WAIT_MS * (1 + deps.random())
     const reason = `The gateway could not reach it: ${result.error}`
-    return waitUnlessOverdue(deps, job, attempt - 1, destination, waitMs, reason)
+    const grace = OWN_FAULT_GRACE_MS
+    return waitUnlessOverdue(deps, job, attempt - 1, destination, waitMs, reason, grace)
   }
 
   const step = nextStep(result, attempt, destination.retry, deps.random())

@@ -84,7 +84,7 @@ export function createGates(deps: GatesDeps): Gates {
         slot = await lease(destination, taken.slot)
         if (slot === undefined) {
           taken.slot.giveBack()
-          return wait('slot', slots.waitMs(destination, run.waits), destination, run)
+          return wait('slot', slots.waitMs(destination, run.lane, run.waits), destination, run)
         }
         // Last, since a turn that is given out cannot be given back.
         const delayMs = await deps.rateLimits.waitMs(destination, run.data.deliveryId)

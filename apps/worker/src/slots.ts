@@ -42,7 +42,7 @@ export type Slots = {
     waits: number,
   ): SlotAnswer
   /** For one that finds no room elsewhere: as long as its place in the queue tells. */
-  waitMs(destination: Pick<Destination, 'id' | 'maxConcurrency'>, waits: number): number
+  waitMs(destination: Pick<Destination, 'id' | 'maxConcurrency'>, lane: Lane, waits: number): number
   /** It asked for time (429). */
   slowDown(destinationId: string, forMs: number): void
 }
@@ -108,16 +108,18 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
       const pace = paceOf(slots, now)
       if (pace === 'slow' && lane !== 'slow') return { kind: 'slow_lane' }
       const isUnproven = pace === 'unproven' && lane !== 'slow'
-      const atOnce = pace === 'fast' ? slotsOf[lane] : isUnproven ? UNPROVEN_AT_ONCE : slowLimit
+      // A fast one has what its cap allows: its lane gives it no more than it has.
+      const atOnce =
+        pace === 'fast' ? Number.POSITIVE_INFINITY : isUnproven ? UNPROVEN_AT_ONCE : slowLimit
       const share = Math.min(shareOf(id, maxConcurrency), atOnce)
       const hasRoom = !isUnproven || hasUnproven(lane, now)
-      if (hasRoom && hasSlot(slots, Math.ceil(share), waits, now)) {
+      if (hasRoom && hasSlot(slots, Math.ceil(share), lane, waits, now)) {
         return { kind: 'go', slot: start(slots, lane, isUnproven) }
       }
-      return { kind: 'wait', delayMs: queueUp(slots, share, waits, now, random()) }
+      return { kind: 'wait', delayMs: queueUp(slots, share, lane, waits, now, random()) }
     },
-    waitMs({ id, maxConcurrency }, waits) {
-      return queueUp(find(id), shareOf(id, maxConcurrency), waits, nowMs(), random())
+    waitMs({ id, maxConcurrency }, lane, waits) {
+      return queueUp(find(id), shareOf(id, maxConcurrency), lane, waits, nowMs(), random())
     },
     slowDown(destinationId, forMs) {
       slowDown(find(destinationId), forMs, nowMs())

@@ -72,35 +72,37 @@ describe('what asks for a slot', () => {
   it('has none above the limit, however often it waited', () => {
     const { slots, nowMs } = afterAttempts(5)
     for (let count = 0; count < 3; count += 1) {
-      expect(hasSlot(slots, 3, 0, nowMs)).toBe(true)
+      expect(hasSlot(slots, 3, 'messages', 0, nowMs)).toBe(true)
       startAttempt(slots, nowMs)
     }
-    expect(hasSlot(slots, 3, 0, nowMs)).toBe(false)
-    expect(hasSlot(slots, 3, 9, nowMs)).toBe(false)
+    expect(hasSlot(slots, 3, 'messages', 0, nowMs)).toBe(false)
+    expect(hasSlot(slots, 3, 'messages', 9, nowMs)).toBe(false)
     forgetAttempt(slots, 2)
-    expect(hasSlot(slots, 3, 0, nowMs)).toBe(true)
+    expect(hasSlot(slots, 3, 'messages', 0, nowMs)).toBe(true)
   })
 
   it('goes behind those who wait already, and before nobody when none are left', () => {
     const { slots, nowMs } = afterAttempts(200)
     startAttempt(slots, nowMs)
-    expect(hasSlot(slots, 1, 0, nowMs)).toBe(false)
-    expect(queueUp(slots, 1, 0, nowMs, 0.5)).toBe(210)
-    expect(queueUp(slots, 1, 0, nowMs, 0.5)).toBe(420)
+    expect(hasSlot(slots, 1, 'messages', 0, nowMs)).toBe(false)
+    expect(queueUp(slots, 1, 'messages', 0, nowMs, 0.5)).toBe(210)
+    expect(queueUp(slots, 1, 'messages', 0, nowMs, 0.5)).toBe(420)
     endAttempt(slots, 2, nowMs + 200)
-    expect(hasSlot(slots, 1, 0, nowMs + 200)).toBe(false)
-    expect(hasSlot(slots, 1, 1, nowMs + 200)).toBe(true)
-    expect(hasSlot(slots, 1, 0, nowMs + 1_300)).toBe(true)
+    expect(hasSlot(slots, 1, 'messages', 0, nowMs + 200)).toBe(false)
+    expect(hasSlot(slots, 1, 'messages', 1, nowMs + 200)).toBe(true)
+    expect(hasSlot(slots, 1, 'messages', 0, nowMs + 1_300)).toBe(true)
   })
 
   it('is put off longer each time, never by nothing, never beyond a minute', () => {
     const { slots, nowMs } = afterAttempts(5)
-    const waits = Array.from({ length: 30 }, (_, count) => queueUp(slots, 50, count, nowMs, 0.5))
+    const waits = Array.from({ length: 30 }, (_, count) =>
+      queueUp(slots, 50, 'messages', count, nowMs, 0.5),
+    )
     expect(waits.slice(0, 5)).toEqual([10, 20, 40, 80, 160])
     expect(Math.max(...waits)).toBeLessThanOrEqual(30_000)
     const hung = afterAttempts(10_000)
     for (let count = 0; count < 1_000; count += 1) {
-      const waitMs = queueUp(hung.slots, 2, 0, hung.nowMs, Math.random())
+      const waitMs = queueUp(hung.slots, 2, 'messages', 0, hung.nowMs, Math.random())
       expect(waitMs).toBeLessThanOrEqual(60_000)
       expect(waitMs).toBeGreaterThanOrEqual(5_000)
     }
@@ -110,11 +112,11 @@ describe('what asks for a slot', () => {
     const slots = createDestinationSlots()
     startAttempt(slots, START_MS)
     for (let count = 0; count < 500; count += 1) {
-      expect(queueUp(slots, 2, 0, START_MS + 200, 0.5)).toBe(40)
+      expect(queueUp(slots, 2, 'messages', 0, START_MS + 200, 0.5)).toBe(40)
     }
-    expect(queueUp(slots, 2, 3, START_MS + 200, 0.5)).toBe(320)
+    expect(queueUp(slots, 2, 'messages', 3, START_MS + 200, 0.5)).toBe(320)
     endAttempt(slots, 1, START_MS + 400)
-    expect(hasSlot(slots, 50, 0, START_MS + 400)).toBe(true)
+    expect(hasSlot(slots, 50, 'messages', 0, START_MS + 400)).toBe(true)
   })
 
   it('gets nothing while the destination asked for time, then half, then more with each answer', () => {
@@ -122,16 +124,16 @@ describe('what asks for a slot', () => {
     const running = [1, 2, 3, 4, 5, 6].map(() => startAttempt(slots, nowMs))
     slowDown(slots, 10_000, nowMs)
     for (const attempt of running) endAttempt(slots, attempt, nowMs + 5)
-    expect(hasSlot(slots, 50, 5, nowMs + 9_999)).toBe(false)
-    expect(queueUp(slots, 50, 0, nowMs, 0.5)).toBeGreaterThanOrEqual(10_000)
+    expect(hasSlot(slots, 50, 'messages', 5, nowMs + 9_999)).toBe(false)
+    expect(queueUp(slots, 50, 'messages', 0, nowMs, 0.5)).toBeGreaterThanOrEqual(10_000)
     slots.allowance = 3
     const atMs = nowMs + 10_000
     for (let count = 0; count < 3; count += 1) startAttempt(slots, atMs)
-    expect(hasSlot(slots, 50, 1, atMs)).toBe(false)
+    expect(hasSlot(slots, 50, 'messages', 1, atMs)).toBe(false)
     endAttempt(slots, running.length + 2, atMs + 5)
-    expect(hasSlot(slots, 50, 1, atMs + 5)).toBe(true)
+    expect(hasSlot(slots, 50, 'messages', 1, atMs + 5)).toBe(true)
     startAttempt(slots, atMs + 5)
-    expect(hasSlot(slots, 50, 1, atMs + 5)).toBe(true)
+    expect(hasSlot(slots, 50, 'messages', 1, atMs + 5)).toBe(true)
   })
 })
 
@@ -148,8 +150,8 @@ function drain(count: number, limit: number, averageMs: number, tookMs = () => a
   function ask(id: number): void {
     const waits = wakeUps[id] ?? 0
     wakeUps[id] = waits + 1
-    if (!hasSlot(slots, limit, waits, now)) {
-      at(now + queueUp(slots, limit, waits, now, Math.random()), () => ask(id))
+    if (!hasSlot(slots, limit, 'messages', waits, now)) {
+      at(now + queueUp(slots, limit, 'messages', waits, now, Math.random()), () => ask(id))
       return
     }
     const attempt = startAttempt(slots, now)

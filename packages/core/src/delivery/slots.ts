@@ -1,3 +1,5 @@
+import type { Lane } from './lanes.ts'
+
 /** What one worker knows of one destination: how quickly it answers, and what is on its way to it. */
 export type DestinationSlots = {
   /** Moving average over its last attempts, which tells its pace; undefined until the first has ended. */
@@ -12,8 +14,8 @@ export type DestinationSlots = {
   /** When an attempt was last refused for want of a slot. */
   fullAtMs: number
   lastQuickEndAtMs: number
-  /** When the last of those put off should find a slot. */
-  queueEndsAtMs: number
+  /** Per lane: when the last of those put off should find a slot. A backlog of records is not before a call. */
+  readonly queueEndsAtMs: Map<Lane, number>
   /** It asked for time (429): nothing is sent before. */
   heldUntilMs: number
   /** Fewer attempts at once than its cap, since it asked for time; one more with each attempt that ends. */
@@ -52,7 +54,7 @@ export function createDestinationSlots(): DestinationSlots {
     attemptsEnded: 0,
     fullAtMs: Number.NEGATIVE_INFINITY,
     lastQuickEndAtMs: Number.NEGATIVE_INFINITY,
-    queueEndsAtMs: 0,
+    queueEndsAtMs: new Map(),
     heldUntilMs: 0,
     allowance: Number.POSITIVE_INFINITY,
   }
@@ -107,6 +109,7 @@ export function slowDown(slots: DestinationSlots, forMs: number, nowMs: number):
 export function hasSlot(
   slots: DestinationSlots,
   limit: number,
+  lane: Lane,
   waits: number,
   nowMs: number,
 ): boolean {
@@ -115,10 +118,10 @@ export function hasSlot(
     slots.fullAtMs = nowMs
     return false
   }
-  if (waits > 0 || slots.queueEndsAtMs - nowMs <= SHORT_QUEUE_MS) return true
+  if (waits > 0 || (slots.queueEndsAtMs.get(lane) ?? 0) - nowMs <= SHORT_QUEUE_MS) return true
   // Slots have been free for a while: the queue was not as long as it was thought to be.
   if (nowMs - slots.fullAtMs <= FORGET_QUEUE_MS) return false
-  slots.queueEndsAtMs = nowMs
+  slots.queueEndsAtMs.set(lane, nowMs)
   return true
 }
 
@@ -135,6 +138,7 @@ function backoffMs(firstMs: number, waits: number, random: number): number {
 export function queueUp(
   slots: DestinationSlots,
   limit: number,
+  lane: Lane,
   waits: number,
   nowMs: number,
   random: number,
@@ -145,10 +149,10 @@ export function queueUp(
     return Math.ceil(heldMs + backoffMs(FIRST_UNPROVEN_WAIT_MS, waits, random))
   }
   const takesMs = Math.max(1, slots.meanMs, pace === 'slow' ? stuckMs(slots, nowMs) : 0)
-  slots.queueEndsAtMs =
-    Math.max(slots.queueEndsAtMs, slots.heldUntilMs, nowMs) +
-    (HEADROOM * takesMs) / Math.min(limit, slots.allowance)
-  const waitMs = Math.max(slots.queueEndsAtMs - nowMs, backoffMs(FIRST_WAIT_MS, waits, random))
+  const beginsAtMs = Math.max(slots.queueEndsAtMs.get(lane) ?? 0, slots.heldUntilMs, nowMs)
+  const endsAtMs = beginsAtMs + (HEADROOM * takesMs) / Math.min(limit, slots.allowance)
+  slots.queueEndsAtMs.set(lane, endsAtMs)
+  const waitMs = Math.max(endsAtMs - nowMs, backoffMs(FIRST_WAIT_MS, waits, random))
   const maxMs = Math.max(MAX_WAIT_MS, heldMs)
   return Math.ceil(waitMs <= maxMs ? waitMs : maxMs * (0.5 + 0.5 * random))
 }

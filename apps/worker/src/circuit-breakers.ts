@@ -9,7 +9,8 @@ import { type CircuitCounts, createCircuitCounts } from './circuit-counts.ts'
 import { createCircuitFleet, type KnownCircuit } from './circuit-fleet.ts'
 import { type AttemptEnd, type CircuitWindow, createCircuitWindow } from './circuit-window.ts'
 
-const MAX_BREAKERS = 10_000
+/** Some 20 KB each. Of one that went, the fleet's counts in Redis remain. */
+const MAX_BREAKERS = 3_000
 /** Until the others have answered: more than ASK_MS of the scripts. */
 const ASK_AGAIN_MS = 30
 const MAX_ASKS = 5

@@ -65,6 +65,8 @@ export type CircuitBreakers = {
   waitUntilLoaded(): Promise<void>
   /** How long an open circuit holds back, at least; 0 when an attempt may be tried now. */
   holdMs(destinationId: string): number
+  /** Since when an open circuit holds back, in ms since 1970; undefined while its probe is due or under way: it may close. */
+  heldSinceMs(destinationId: string): number | undefined
   /** For a delivery that is held: how long until its own turn, which with an open circuit is after the next probe. */
   turnMs(destination: Pick<Destination, 'id' | 'rateLimitPerSecond'>): Promise<number>
   /** Makes the attempt and counts it. `held`: nothing was sent, since it is open, or too many attempts are under way. */
@@ -243,6 +245,11 @@ export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitB
       const waitMs = probeInMs(open)
       if (waitMs > EARLY_MS) return waitMs
       return circuits.peek(destinationId)?.isProbed === true ? 1 : 0
+    },
+    heldSinceMs(destinationId) {
+      const open = fleet.known.get(destinationId)
+      if (open === undefined || circuits.peek(destinationId)?.isProbed === true) return undefined
+      return probeInMs({ ...open, probeEndsMs: 0 }) > 0 ? open.circuit.openedAtMs : undefined
     },
     async turnMs({ id, rateLimitPerSecond }) {
       if (fleet.known.has(id)) return await fleet.turnMs(id, rateLimitPerSecond)

@@ -157,6 +157,7 @@ describe('a destination', () => {
 describe('a circuit that is open', () => {
   const held = {
     holdMs: () => 30_000,
+    heldSinceMs: () => 0,
     turnMs: async () => 31_000,
     run: () => Promise.reject(new Error('must not be asked')),
   }
@@ -185,9 +186,23 @@ describe('a circuit that is open', () => {
     expect(bench.fallbacks).toMatchObject([{ attempts: 1 }])
   })
 
+  it('counts that time from when it opened: a pause before it is nobody’s failure', async () => {
+    const opened = { ...held, heldSinceMs: () => RECEIVED_AT_MS + 50_000 }
+    const at = (ageMs: number) =>
+      createDeliverBench({ circuits: opened, nowMs: () => RECEIVED_AT_MS + ageMs })
+    expect(await at(69_000).run()).toMatchObject({ kind: 'defer' })
+    expect(await at(70_001).run()).toEqual({ kind: 'done' })
+  })
+
+  it('gives nothing up while its probe is due or under way', async () => {
+    const probed = { ...held, heldSinceMs: () => undefined }
+    const bench = createDeliverBench({ circuits: probed, nowMs: () => RECEIVED_AT_MS + 9e6 })
+    expect(await bench.run()).toEqual({ kind: 'defer', delayMs: 31_000 })
+  })
+
   it('defers as well when it opened, or was being probed, just before the attempt', async () => {
     const run = async () => 'held' as const
-    const circuits = { holdMs: () => 0, turnMs: async () => 77, run }
+    const circuits = { holdMs: () => 0, heldSinceMs: () => 0, turnMs: async () => 77, run }
     const bench = createDeliverBench({ circuits })
     expect(await bench.run()).toEqual({ kind: 'defer', delayMs: 77 })
     expect(bench.happened).toEqual([])
@@ -233,8 +248,8 @@ describe('an event', () => {
       throw new UnreadableSecretError('no key')
     }
     const bench = createDeliverBench({ prepare })
-    await expect(bench.run()).rejects.toThrow(UnreadableSecretError)
-    expect(bench.happened).toEqual([])
+    expect(await bench.run({ waits: 2 })).toEqual({ kind: 'defer', delayMs: 30_000 })
+    expect(bench.records).toEqual([])
   })
 
   it('whose payload is no longer kept is cancelled', async () => {

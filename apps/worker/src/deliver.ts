@@ -1,7 +1,6 @@
 import type { AttemptResult } from '@switchhook/core/delivery/attempt'
 import { type DeliveryJob, decodeEvent } from '@switchhook/core/delivery/delivery-job'
 import { type NextStep, nextStep } from '@switchhook/core/delivery/next-step'
-import { wholeScheduleMs } from '@switchhook/core/delivery/retry-policy'
 import type { AcceptedEvent, Destination } from '@switchhook/core/event'
 import type { Metrics } from '@switchhook/core/metrics'
 import type { DeliveryRun, JobStep } from '@switchhook/core/queue'
@@ -12,6 +11,7 @@ import type { CircuitBreakers } from './circuit-breakers.ts'
 import type { HeedAnswer } from './disable-destination-heed.ts'
 import { cancel, type EndDeliveryDeps, giveUp, idsOf } from './end-delivery.ts'
 import type { Gates, Held } from './gates.ts'
+import { holdForOwnFault, waitUnlessOverdue } from './hold-delivery.ts'
 import type { EventRequest } from './post-event.ts'
 import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
 import type { Slot } from './slots.ts'
@@ -32,7 +32,7 @@ export type DeliverDeps = EndDeliveryDeps & {
   ) => PreparedRequest
   readonly post: (request: EventRequest) => Promise<AttemptResult>
   readonly heed: HeedAnswer
-  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'turnMs' | 'run'>
+  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'heldSinceMs' | 'turnMs' | 'run'>
   readonly gates: Gates
   /** Makes a job of it there; the one in hand is to end. */
   readonly moveToSlowLane: (job: DeliveryJob) => Promise<void>
@@ -45,13 +45,6 @@ export type DeliverDeps = EndDeliveryDeps & {
 const DONE: JobStep = { kind: 'done' }
 /** After an attempt that no store took note of. */
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
-/** Spreads what waits for the same moment, so that it does not all come at once. */
-const SPREAD_MS = 2_000
-/** Until the next try, after one that failed by our own fault; as much again is spread. */
-const OWN_FAULT_WAIT_MS = 5_000
-/** However short its schedule: what we could not even try is not given up at once. */
-const OWN_FAULT_GRACE_MS = 3_600_000
-
 const LOST_ATTEMPT: AttemptResult = {
   outcome: 'unreachable',
   error: 'The worker stopped during this attempt; whether the destination got it is not known.',
@@ -105,26 +98,6 @@ async function holdBack(
   }
   // Looks first: a crash between the two leaves two jobs, and somebody may cancel it meanwhile.
   await deps.moveToSlowLane({ ...job, priorAttempts: attempts, requeued: true })
-  return DONE
-}
-
-/** No delivery waits for ever: when its whole schedule would have run out, it goes to its fallback. */
-async function waitUnlessOverdue(
-  deps: DeliverDeps,
-  job: DeliveryJob,
-  attempts: number,
-  destination: Destination,
-  findWaitMs: () => Promise<number>,
-  reason: string,
-  graceMs = 0,
-): Promise<JobStep> {
-  const scheduleMs = Math.max(wholeScheduleMs(destination.retry), graceMs)
-  const leftMs = job.createdAtMs + scheduleMs - deps.nowMs()
-  if (leftMs >= 0) {
-    const overdueMs = leftMs + 1 + deps.random() * SPREAD_MS
-    return { kind: 'defer', delayMs: Math.min(await findWaitMs(), overdueMs) }
-  }
-  await giveUp(deps, job, destination, attempts, reason, null)
   return DONE
 }
 
@@ -187,12 +160,20 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   if (deps.circuits.holdMs(job.destinationId) > 0) {
     const reason = 'The destination was failing all the time.'
     const turn = () => deps.circuits.turnMs(destination)
-    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason)
+    // Time before it opened, in a pause or a queue, is not the circuit's; and a probe may close it any moment.
+    const sinceMs = deps.circuits.heldSinceMs(job.destinationId)
+    if (sinceMs === undefined) return { kind: 'defer', delayMs: await turn() }
+    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason, sinceMs)
   }
   const gate = await deps.gates.takeSlot(destination, run)
   if (gate.kind !== 'go') return holdBack(deps, job, attempt - 1, gate)
   try {
-    return await makeAttempt(deps, job, attempt, destination, gate.slot)
+    return await makeAttempt(deps, run, attempt, destination, gate.slot)
+  } catch (error) {
+    if (!(error instanceof UnreadableSecretError)) throw error
+    deps.log.error({ ...idsOf(job), error }, 'secret.unreadable')
+    const fault = 'its signing secret cannot be opened with ENCRYPTION_KEYS.'
+    return holdForOwnFault(deps, run, attempt - 1, destination, fault)
   } finally {
     gate.slot.giveBack()
   }
@@ -200,11 +181,12 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
 
 async function makeAttempt(
   deps: DeliverDeps,
-  job: DeliveryJob,
+  run: DeliveryRun,
   attempt: number,
   destination: Destination,
   slot: Slot,
 ): Promise<JobStep> {
+  const job = run.data
   const event = decodeEvent(job.event) ?? (await deps.findEvent(job))
   if (event === undefined) return cancel(deps, job, attempt - 1, 'The payload is no longer kept.')
   const attemptedAtMs = deps.nowMs()
@@ -223,12 +205,7 @@ async function makeAttempt(
     return { kind: 'defer', delayMs: await deps.circuits.turnMs(destination) }
   }
   if (result.isOurFault === true) {
-    deps.metrics.ownFaults.inc()
-    deps.log.warn({ ...idsOf(job), reason: result.error }, 'delivery.own_fault')
-    const waitMs = async () => OWN_FAULT_WAIT_MS * (1 + deps.random())
-    const reason = `The gateway could not reach it: ${result.error}`
-    const grace = OWN_FAULT_GRACE_MS
-    return waitUnlessOverdue(deps, job, attempt - 1, destination, waitMs, reason, grace)
+    return holdForOwnFault(deps, run, attempt - 1, destination, `${result.error}`)
   }
 
   const step = nextStep(result, attempt, destination.retry, deps.random())

@@ -11,7 +11,14 @@ function createBench(shareOf: (id: string, cap: number) => number = (_id, cap) =
   const slots = createSlots({
     ...{ concurrency: CONCURRENCY, shareOf, nowMs: () => now, random: () => 0.5 },
   })
-  const destination = (id: string, maxConcurrency = 50) => ({ id, maxConcurrency })
+  /** `org/dst`: of another organization. */
+  const destination = (id: string, maxConcurrency = 50) => ({
+    ...{
+      id,
+      maxConcurrency,
+      organizationId: id.includes('/') ? (id.split('/', 1)[0] ?? '') : 'org',
+    },
+  })
   return {
     slots,
     advance(ms: number) {
@@ -118,7 +125,7 @@ describe('destinations that hang', () => {
     const takeOfAll = (from: number): number => {
       let held = 0
       for (let index = from; index < from + 500; index += 1) {
-        held += bench.takeAll(`dst_hung${index}`).length
+        held += bench.takeAll(`org${index}/dst_hung`).length
       }
       return held
     }
@@ -130,6 +137,19 @@ describe('destinations that hang', () => {
     bench.advance(2_000)
     expect(takeOfAll(1_500)).toBe(0)
     expect(bench.takeAll('dst_healthy')).toHaveLength(50)
+  })
+
+  it('of one organization leave half of these places to the destinations of others', () => {
+    const bench = createBench()
+    const hang = (organization: string): number => {
+      let held = 0
+      for (let index = 0; index < 500; index += 1) {
+        held += bench.takeAll(`${organization}/dst_${index}`, { atMost: 2 }).length
+      }
+      return held
+    }
+    expect(hang('loud')).toBe(OF_LANE.messages / 8)
+    expect(bench.take('quiet/dst_new').kind).toBe('go')
   })
 
   it('have nothing but the slow lane afterwards, and one of them a quarter of that', () => {

@@ -17,10 +17,15 @@ const MAX_DESTINATIONS = 20_000
 /** Of a lane's slots, for destinations that have not proved fast, all together: while it may still turn out, and in all. */
 const UNPROVEN_SHARE = 0.25
 const UNPROVEN_SHARE_IN_ALL = 0.5
+/** Of these, for one organization: whoever has hundreds that hang leaves room to the others. */
+const UNPROVEN_SHARE_OF_ORGANIZATION = 0.5
 const PROVED_AFTER_MS = 1_000
 const UNPROVEN_AT_ONCE = 2
 /** Of the slow lane's slots, for one slow destination. */
 const SLOW_SHARE = 0.25
+
+/** An attempt at a destination of which nothing is known. */
+type Unproven = { readonly sinceMs: number; readonly organizationId: string }
 
 export type Slot = {
   /** The attempt has ended, in whatever way. */
@@ -37,7 +42,7 @@ export type SlotAnswer =
 
 export type Slots = {
   take(
-    destination: Pick<Destination, 'id' | 'maxConcurrency'>,
+    destination: Pick<Destination, 'id' | 'organizationId' | 'maxConcurrency'>,
     lane: Lane,
     waits: number,
   ): SlotAnswer
@@ -65,8 +70,8 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
   const slotsOf = slotsOfLanes(concurrency)
   const known = new LRUCache<string, DestinationSlots>({ max: MAX_DESTINATIONS })
   const unproven = Object.fromEntries(
-    LANES.map((lane) => [lane, new Map<Slot, number>()] as const),
-  ) as Record<Lane, Map<Slot, number>>
+    LANES.map((lane) => [lane, new Map<Slot, Unproven>()] as const),
+  ) as Record<Lane, Map<Slot, Unproven>>
   const slowLimit = Math.max(1, Math.floor(slotsOf.slow * SLOW_SHARE))
 
   function find(destinationId: string): DestinationSlots {
@@ -77,14 +82,19 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
     return made
   }
 
-  function hasUnproven(lane: Lane, now: number): boolean {
+  function hasUnproven(lane: Lane, organizationId: string, now: number): boolean {
     const limitOf = (share: number): number => Math.max(1, Math.floor(slotsOf[lane] * share))
-    const sinceMs = [...unproven[lane].values()]
-    const recent = sinceMs.filter((ms) => now - ms < PROVED_AFTER_MS).length
-    return recent < limitOf(UNPROVEN_SHARE) && sinceMs.length < limitOf(UNPROVEN_SHARE_IN_ALL)
+    const isFree = (places: readonly Unproven[], part: number): boolean => {
+      const recent = places.filter(({ sinceMs }) => now - sinceMs < PROVED_AFTER_MS).length
+      const inAll = places.length < limitOf(UNPROVEN_SHARE_IN_ALL * part)
+      return inAll && recent < limitOf(UNPROVEN_SHARE * part)
+    }
+    const places = [...unproven[lane].values()]
+    const own = places.filter((place) => place.organizationId === organizationId)
+    return isFree(places, 1) && isFree(own, UNPROVEN_SHARE_OF_ORGANIZATION)
   }
 
-  function start(slots: DestinationSlots, lane: Lane, isUnproven: boolean): Slot {
+  function start(slots: DestinationSlots, lane: Lane, unprovenOf: string | undefined): Slot {
     const attempt = startAttempt(slots, nowMs())
     let isOver = false
     function end(note: () => void): void {
@@ -97,12 +107,14 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
       settle: () => end(() => endAttempt(slots, attempt, nowMs())),
       giveBack: () => end(() => forgetAttempt(slots, attempt)),
     }
-    if (isUnproven) unproven[lane].set(slot, nowMs())
+    if (unprovenOf !== undefined) {
+      unproven[lane].set(slot, { sinceMs: nowMs(), organizationId: unprovenOf })
+    }
     return slot
   }
 
   return {
-    take({ id, maxConcurrency }, lane, waits) {
+    take({ id, organizationId, maxConcurrency }, lane, waits) {
       const slots = find(id)
       const now = nowMs()
       const pace = paceOf(slots, now)
@@ -112,9 +124,9 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
       const atOnce =
         pace === 'fast' ? Number.POSITIVE_INFINITY : isUnproven ? UNPROVEN_AT_ONCE : slowLimit
       const share = Math.min(shareOf(id, maxConcurrency), atOnce)
-      const hasRoom = !isUnproven || hasUnproven(lane, now)
+      const hasRoom = !isUnproven || hasUnproven(lane, organizationId, now)
       if (hasRoom && hasSlot(slots, Math.ceil(share), lane, waits, now)) {
-        return { kind: 'go', slot: start(slots, lane, isUnproven) }
+        return { kind: 'go', slot: start(slots, lane, isUnproven ? organizationId : undefined) }
       }
       return { kind: 'wait', delayMs: queueUp(slots, share, lane, waits, now, random()) }
     },

@@ -60,6 +60,7 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
     heed: async () => undefined,
     circuits: {
       holdMs: () => 0,
+      heldSinceMs: () => 0,
       turnMs: async () => 0,
       run: (_destination, _delivery, attempt) => attempt(),
     },

@@ -6,7 +6,7 @@ describe('a failure to connect is our own fault', () => {
     expect(createEgressWatch().isOwnFault(code, 'a.example', 0)).toBe(true)
   })
 
-  it.each(['EAI_AGAIN', 'ENOTFOUND', 'UND_ERR_CONNECT_TIMEOUT', 'EHOSTUNREACH'])(
+  it.each(['EAI_AGAIN', 'EPROXIED', 'UND_ERR_CONNECT_TIMEOUT', 'EHOSTUNREACH'])(
     'when three hosts end with %s and none is reached, and not before',
     (code) => {
       const watch = createEgressWatch()
@@ -22,7 +22,7 @@ describe('a failure to connect is the fault of the destination', () => {
   it('when it is the only one, however often', () => {
     const watch = createEgressWatch()
     for (let count = 0; count < 50; count += 1) {
-      expect(watch.isOwnFault('ENOTFOUND', 'gone.example', count)).toBe(false)
+      expect(watch.isOwnFault('EPROXIED', 'gone.example', count)).toBe(false)
     }
   })
 

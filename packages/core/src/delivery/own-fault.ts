@@ -19,7 +19,7 @@ const ALWAYS_OURS: ReadonlySet<string> = new Set([
 const OURS_IF_MANY: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
   'EAI_FAIL',
-  'ENOTFOUND',
+  'EPROXIED', // the proxy answers 5xx instead of connecting
   'ENETUNREACH',
   'EHOSTUNREACH',
   'ETIMEDOUT', // while connecting

@@ -38,6 +38,8 @@ const FIRST_WAIT_MS = 10
 /** A first attempt takes longer than a slot is taken otherwise. */
 const FIRST_UNPROVEN_WAIT_MS = 40
 const MAX_BACKOFF_MS = 20_000
+/** What it is will be known within a second or two: a healthy one that comes now must not wait for long. */
+const MAX_UNPROVEN_BACKOFF_MS = 2_000
 /** A destination that hung has its backlog back so soon after it recovered. */
 const MAX_WAIT_MS = 60_000
 /** A queue shorter than this is left to chance: keeping its order would cost more than it is worth. */
@@ -126,8 +128,8 @@ export function hasSlot(
 }
 
 /** Grows with every wait, so that however wrong the estimates are nothing wakes up often. */
-function backoffMs(firstMs: number, waits: number, random: number): number {
-  return Math.min(firstMs * 2 ** Math.min(waits, 20), MAX_BACKOFF_MS) * (0.5 + random)
+function backoffMs(firstMs: number, waits: number, random: number, maxMs = MAX_BACKOFF_MS): number {
+  return Math.min(firstMs * 2 ** Math.min(waits, 20), maxMs) * (0.5 + random)
 }
 
 /**
@@ -146,7 +148,9 @@ export function queueUp(
   const pace = paceOf(slots, nowMs)
   const heldMs = Math.max(0, slots.heldUntilMs - nowMs)
   if (pace === 'unproven') {
-    return Math.ceil(heldMs + backoffMs(FIRST_UNPROVEN_WAIT_MS, waits, random))
+    return Math.ceil(
+      heldMs + backoffMs(FIRST_UNPROVEN_WAIT_MS, waits, random, MAX_UNPROVEN_BACKOFF_MS),
+    )
   }
   const takesMs = Math.max(1, slots.meanMs, pace === 'slow' ? stuckMs(slots, nowMs) : 0)
   const beginsAtMs = Math.max(slots.queueEndsAtMs.get(lane) ?? 0, slots.heldUntilMs, nowMs)

@@ -1,0 +1,55 @@
+import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
+import { wholeScheduleMs } from '@switchhook/core/delivery/retry-policy'
+import type { Destination } from '@switchhook/core/event'
+import type { Metrics } from '@switchhook/core/metrics'
+import type { DeliveryRun, JobStep } from '@switchhook/core/queue'
+import { type EndDeliveryDeps, giveUp, idsOf } from './end-delivery.ts'
+
+export type HoldDeps = EndDeliveryDeps & { readonly random: () => number }
+
+const DONE: JobStep = { kind: 'done' }
+/** Spreads what waits for the same moment, so that it does not all come at once. */
+const SPREAD_MS = 2_000
+/** Until the next try, after one that failed by our own fault; twice as long each time, and as much again is spread. */
+const OWN_FAULT_WAIT_MS = 5_000
+const MAX_OWN_FAULT_WAIT_MS = 300_000
+/** However short its schedule: what we could not even try is not given up at once. */
+const OWN_FAULT_GRACE_MS = 3_600_000
+
+/** No delivery waits for ever: when its whole schedule would have run out since, it goes to its fallback. */
+export async function waitUnlessOverdue(
+  deps: HoldDeps,
+  job: DeliveryJob,
+  attempts: number,
+  destination: Destination,
+  findWaitMs: () => Promise<number>,
+  reason: string,
+  sinceMs: number,
+  graceMs = 0,
+): Promise<JobStep> {
+  const scheduleMs = Math.max(wholeScheduleMs(destination.retry), graceMs)
+  const leftMs = Math.max(job.createdAtMs, sinceMs) + scheduleMs - deps.nowMs()
+  if (leftMs >= 0) {
+    const overdueMs = leftMs + 1 + deps.random() * SPREAD_MS
+    return { kind: 'defer', delayMs: Math.min(await findWaitMs(), overdueMs) }
+  }
+  await giveUp(deps, job, destination, attempts, reason, null)
+  return DONE
+}
+
+/** Charged to nobody; looked at again ever less often, and told in words on the delivery when it never mends. */
+export async function holdForOwnFault(
+  deps: HoldDeps & { readonly metrics: Pick<Metrics, 'ownFaults'> },
+  run: DeliveryRun,
+  attempts: number,
+  destination: Destination,
+  fault: string,
+): Promise<JobStep> {
+  deps.metrics.ownFaults.inc()
+  deps.log.warn({ ...idsOf(run.data), reason: fault }, 'delivery.own_fault')
+  const baseMs = Math.min(OWN_FAULT_WAIT_MS * 2 ** Math.min(run.waits, 10), MAX_OWN_FAULT_WAIT_MS)
+  const waitMs = async () => baseMs * (1 + deps.random())
+  const reason = `The gateway could not send it: ${fault}`
+  const grace = OWN_FAULT_GRACE_MS
+  return waitUnlessOverdue(deps, run.data, attempts, destination, waitMs, reason, 0, grace)
+}

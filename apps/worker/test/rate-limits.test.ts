@@ -22,13 +22,30 @@ afterAll(async () => {
 
 const limited = (id: string, rateLimitPerSecond: number | null) => ({ id, rateLimitPerSecond })
 
-/** Waits as told until it may go; when that was, and how often it asked. */
-async function go(destination: ReturnType<typeof limited>, deliveryId: string) {
+/** Waits as told, and `late` longer, until it may go; when that was, and how often it asked. */
+async function go(
+  destination: ReturnType<typeof limited>,
+  deliveryId: string,
+  late: (asked: number, waitMs: number) => number = () => 0,
+) {
   const limits = createRateLimits(connection, () => 0.5)
   for (let asked = 1; ; asked += 1) {
     const waitMs = await limits.waitMs(destination, deliveryId)
     if (waitMs === 0) return { atMs: performance.now(), asked }
-    await sleep(waitMs)
+    await sleep(waitMs + late(asked, waitMs))
+  }
+}
+
+const sorted = (gone: Awaited<ReturnType<typeof go>>[]) =>
+  gone.map(({ atMs }) => atMs).toSorted((one, other) => one - other)
+
+/** In no time of t seconds more than rate × (t + 1) + 1. */
+function expectMetered(timesMs: number[], rate: number) {
+  for (const [from, fromMs] of timesMs.entries()) {
+    for (const [to, toMs] of timesMs.entries()) {
+      if (to < from) continue
+      expect(to - from + 1).toBeLessThanOrEqual(rate * ((toMs - fromMs) / 1_000 + 1) + 1)
+    }
   }
 }
 
@@ -38,18 +55,46 @@ describe('a destination with a rate limit', () => {
     const gone = await Promise.all(
       Array.from({ length: 100 }, (_, index) => go(destination, `dlv_${index}`)),
     )
-    const timesMs = gone.map(({ atMs }) => atMs).toSorted((one, other) => one - other)
-    for (const [from, fromMs] of timesMs.entries()) {
-      for (const [to, toMs] of timesMs.entries()) {
-        if (to < from) continue
-        const allowed = 40 * ((toMs - fromMs) / 1_000 + 0.7) + 1
-        expect(to - from + 1).toBeLessThanOrEqual(allowed)
-      }
-    }
+    const timesMs = sorted(gone)
+    expectMetered(timesMs, 40)
     const tookMs = (timesMs.at(-1) ?? 0) - (timesMs[0] ?? 0)
     expect(tookMs).toBeGreaterThan(1_800)
     expect(tookMs).toBeLessThan(4_500)
     expect(gone.reduce((sum, { asked }) => sum + asked, 0)).toBeLessThanOrEqual(230)
+  })
+
+  it.each([
+    { how: 'each 2 s late', name: 'each', late: () => 2_000 },
+    { how: 'more or less late', name: 'mixed', late: (index: number) => (index * 7_919) % 2_000 },
+  ])('gets what it may have when its deliveries wake up late: $how', async ({ name, late }) => {
+    const destination = limited(`dst_late_${name}`, 40)
+    const gone = await Promise.all(
+      Array.from({ length: 240 }, (_, index) => go(destination, `dlv_${index}`, () => late(index))),
+    )
+    const timesMs = sorted(gone)
+    expectMetered(timesMs, 40)
+    // The 0.2 s at once, then nothing for up to 2 s: no one is awake. After that, at the rate.
+    const tookMs = (timesMs.at(-1) ?? 0) - (timesMs[0] ?? 0)
+    expect(tookMs).toBeLessThan(2_000 + (240 / (0.8 * 40)) * 1_000)
+    expect(gone.reduce((sum, { asked }) => sum + asked, 0)).toBeLessThanOrEqual(240 * 3)
+  })
+
+  it('is held to it when all come late at once, and gets the others at the rate', async () => {
+    const destination = limited('dst_stalled', 40)
+    const stallUntilMs = performance.now() + 4_000
+    const gone = await Promise.all(
+      Array.from({ length: 160 }, (_, index) =>
+        go(destination, `dlv_${index}`, (asked, waitMs) =>
+          asked === 1 ? Math.max(0, stallUntilMs - performance.now() - waitMs) : 0,
+        ),
+      ),
+    )
+    const timesMs = sorted(gone)
+    expectMetered(timesMs, 40)
+    const lateMs = timesMs.filter((atMs) => atMs >= stallUntilMs - 10)
+    expect(lateMs.length).toBeGreaterThan(140)
+    const tookMs = (timesMs.at(-1) ?? 0) - stallUntilMs
+    expect(tookMs).toBeLessThan((160 / (0.8 * 40)) * 1_000)
   })
 
   it('is served in the order in which its deliveries came', async () => {

@@ -7,7 +7,7 @@ import { createEvidence, type Evidence, eventIdsOf } from './support/evidence.ts
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const WINDOW_MS = 10_000
+const WINDOW_MS = 15_000
 const TIMEOUT_MS = 60_000
 const EXHAUSTED = 45
 const SINGLE_MAILS = 20

@@ -86,6 +86,25 @@ describe('POST /api/v1/destinations/{id}/replay', () => {
     expect((await show('replays')).items).toHaveLength(2)
   })
 
+  it('lets an organization have ten running, also when they are asked for at once', async () => {
+    const destinations = []
+    for (let made = 0; made < 13; made += 1) destinations.push(await tenant.addDestination())
+    const slow = { rate_per_second: 0.1 }
+    const answers = await Promise.all(destinations.map((id) => ask(slow, id)))
+    const refused = answers.filter(({ status }) => status !== 202)
+    expect(refused.map(({ status }) => status)).toEqual([409, 409, 409])
+    expect(refused[0]?.body.detail).toBe(
+      'An organization has at most 10 replays running: wait for one, or cancel it',
+    )
+    expect((await ask({ dry_run: true })).status).toBe(200)
+    const other = await app.addTenant('+14155557654')
+    const path = `destinations/${other.destinationId}/replay`
+    expect((await act(path, { since: SINCE }, other.apiKey)).status).toBe(202)
+    const { id } = answers.find(({ status }) => status === 202)?.body ?? {}
+    await act(`replays/${id}/cancel`)
+    expect((await ask({})).status).toBe(202)
+  })
+
   it('refuses a destination that is disabled, unknown or of somebody else', async () => {
     const disabled = await tenant.addDestination()
     const body = { status: 'disabled' }
@@ -106,6 +125,8 @@ describe('POST /api/v1/destinations/{id}/replay', () => {
     [{ states: ['pending'] }, 'states'],
     [{ states: ['lost'] }, 'states'],
     [{ rate_per_second: 0 }, 'rate_per_second'],
+    [{ rate_per_second: 1e-300 }, 'rate_per_second'],
+    [{ rate_per_second: 0.099 }, 'rate_per_second'],
     [{ rate_per_second: 1e9 }, 'rate_per_second'],
     [{ dry_run: 'yes' }, 'dry_run'],
     [{ limit: 5 }, 'limit'],
@@ -158,7 +179,10 @@ describe('a replay', () => {
     expect((await show(`replays?destination=${other}`)).items).toMatchObject([{ id: ids[0] }])
     await act(`replays/${ids[0]}/cancel`)
     expect((await show('replays?state=running')).items).toMatchObject([{ id: ids[1] }])
-    expect((await app.get(tenant, '/api/v1/replays?state=lost')).status).toBe(422)
+    expect((await show(`replays?destination=dst_${'a'.repeat(26)}`)).items).toEqual([])
+    for (const filter of ['state=lost', 'destination=foo', 'destination=dst_x']) {
+      expect((await app.get(tenant, `/api/v1/replays?${filter}`)).status).toBe(422)
+    }
   })
 
   it('and its end by hand are in the audit log, with the key that asked', async () => {

@@ -14,8 +14,8 @@ export type RunReplaysDeps = {
   readonly log: Logger
 }
 
-/** Of all organizations; the others wait for one of these to end. */
-const MAX_AT_ONCE = 100
+/** Of all organizations, a few of each; the others wait for one of these to end. */
+const MAX_AT_ONCE = 1_000
 /** A payload may have 2 MiB. */
 const EVENTS_AT_ONCE = 20
 
@@ -51,8 +51,8 @@ async function advance(deps: RunReplaysDeps, id: string): Promise<boolean> {
 }
 
 /**
- * One step of every replay that runs, oldest first. Must run in one process at a time, else only the rate suffers.
- * Returns how many run: then the next step is due soon. Throws when a store is away, before anything is made.
+ * One step of every replay that runs, organizations by turns. Must run in one process at a time, else only the rate
+ * suffers. Returns how many run: then the next step is due soon. Throws when a store is away, before anything is made.
  */
 export async function runReplays(deps: RunReplaysDeps): Promise<number> {
   const running = await findRunningReplays(deps.database.db, MAX_AT_ONCE)

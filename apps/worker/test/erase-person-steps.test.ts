@@ -26,14 +26,16 @@ describe('a delivery that is still owed of an erased event', () => {
       messageOf('mailed', PERSON),
       messageOf('other', OTHER),
     ]
-    await erasing.journal(waiting, mailed, other)
+    const spelled = messageOf('spelled', OTHER, { payload: Buffer.from('ring 0703-555 0630') })
+    await erasing.journal(waiting, mailed, other, spelled)
+    await erasing.queues.addDelivery(jobOf(spelled))
     await erasing.queues.addDelivery(jobOf(waiting))
     await erasing.queues.addDelivery(jobOf(other))
     const mail = { deliveryId: 'dlv_mailed', to: 'a@b.example', reason: '', attempts: 3 }
     await erasing.queues.addFallback({ ...mail, delivery: jobOf(mailed) })
     expect(await erasing.finish(await erasing.ask())).toMatchObject({
-      deliveriesCancelled: 2,
-      eventsErased: 2,
+      deliveriesCancelled: 3,
+      eventsErased: 3,
     })
     const { rows } = await erasing.pool.query(
       `select id, state, reason from deliveries order by id`,
@@ -41,15 +43,17 @@ describe('a delivery that is still owed of an erased event', () => {
     expect(rows).toEqual([
       { id: 'dlv_mailed', state: 'cancelled', reason: 'The event was erased.' },
       { id: 'dlv_other', state: 'pending', reason: null },
+      { id: 'dlv_spelled', state: 'cancelled', reason: 'The event was erased.' },
       { id: 'dlv_waiting', state: 'cancelled', reason: 'The event was erased.' },
     ])
     const refs = rows.map(({ id }) => ({ deliveryId: id, destinationId: 'dst_sample' }))
     expect([...(await erasing.queues.findMissing(refs))].sort()).toEqual([
       'dlv_mailed',
+      'dlv_spelled',
       'dlv_waiting',
     ])
     const keys = await erasing.stores.connection.keys('*')
-    expect(keys.filter((key) => /dlv_(mailed|waiting)/.test(key))).toEqual([])
+    expect(keys.filter((key) => /dlv_(mailed|spelled|waiting)/.test(key))).toEqual([])
   })
 
   it('is waited for while a worker has it in hand: what that writes down is erased, too', async () => {

@@ -69,6 +69,56 @@ describe('the erasure of a person', () => {
     expect(await erasing.tablesWith('said by others')).toEqual(['events'])
   })
 
+  it('finds other spellings of the number, and takes it out of the names of calls', async () => {
+    // PERSON is +1 703 555 0630.
+    const [spaced, national, longer] = ['+1 (703) 555-0630', '07035550630', '+1 703 555 06309']
+    const nobody = { type: 'transcript' as const, peerNumber: null, payload: Buffer.from('said') }
+    const entries = [
+      messageOf('spaced', OTHER, { payload: Buffer.from(`ring ${spaced}`) }),
+      messageOf('national', OTHER, { payload: Buffer.from(`Body=ring+${national}`) }),
+      messageOf('peer', OTHER, { peerNumber: spaced, payload: Buffer.from('x') }),
+      messageOf('longer', OTHER, { payload: Buffer.from(`ring ${longer}`) }),
+      entryOf('sip1', { ...nobody, callSid: `sip-${PERSON}` }),
+      entryOf('sip2', { ...nobody, callSid: `sip-${national}` }),
+      messageOf('call', OTHER, { type: 'call_started', callSid: `sip-${national}` }),
+      entryOf('other', { ...nobody, callSid: `sip-${digits(PERSON)}9` }),
+    ]
+    await erasing.journal(...entries)
+    for (const entry of entries) await erasing.attempt(entry, { state: 'given_up' })
+    await erasing.pool.query(
+      `insert into calls (organization_id, call_sid, to_phone_number, status)
+       values ($1, $2, $3, 'ended')`,
+      [ORGANIZATION, `pbx/${spaced}`, spaced],
+    )
+    const count = await erasing.pool.query('select 1 from calls')
+    expect(await erasing.finish(await erasing.ask())).toMatchObject({
+      ...{ state: 'finished', eventsErased: 6 },
+    })
+    expect(await erasing.tablesWith('03 555 0630')).toEqual(['events', 'webhook_logs'])
+    const held = ['events', 'deliveries', 'webhook_logs', 'calls']
+    expect(await erasing.tablesWith(digits(PERSON))).toEqual(held)
+    expect((await erasing.pool.query('select 1 from calls')).rowCount).toBe(count.rowCount)
+    for (const table of ['events', 'deliveries', 'webhook_logs', 'calls']) {
+      await erasing.pool.query(`delete from ${table} where call_sid = $1`, [
+        `sip-${digits(PERSON)}9`,
+      ])
+    }
+    await erasing.pool.query("delete from events where id = 'evt_longer'")
+    await erasing.pool.query("delete from webhook_logs where event_id = 'evt_longer'")
+    for (const text of [digits(PERSON), national, spaced]) {
+      expect([text, await erasing.tablesWith(text)]).toEqual([text, []])
+    }
+    // One name in all tables, and one for each call.
+    const { rows } = await erasing.pool.query(
+      `select event.id, event.call_sid from events event
+         join deliveries using (call_sid) join webhook_logs using (call_sid)
+        where deliveries.event_id = event.id and webhook_logs.event_id = event.id order by 1`,
+    )
+    const [call, sip1, sip2] = rows.map(({ call_sid }) => call_sid)
+    expect(call).toMatch(/^sip-erased-[a-z2-7]{16}$/)
+    expect([sip2 === call, sip1 === call]).toEqual([true, false])
+  })
+
   it('leaves other organizations and longer numbers alone', async () => {
     await erasing.journal(
       messageOf('elsewhere', PERSON, { organizationId: 'org_b' }),

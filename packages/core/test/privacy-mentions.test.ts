@@ -40,6 +40,10 @@ const NAMES_IT = [
   'dial 001161400000001, or 0061400000001',
   'a\u00e961400000001\u00e9',
   '"caf\\u00e961400000001"',
+  ...['0400000001', 'call 0400000001 back', 'From=%200400000001'],
+  ...['+61 400 000 001', '(0400) 000-001', '0400.000.001', '61-400/000 001', '+61 (0)400 000 001'],
+  ...['From=%2B61+400%20000+001', 'From=%280400%29+000-001', '{"from":"0400\\/000\\/001"}'],
+  ...['+61\u00a0400\u2009000\u2011001', '"+61\\u00a0400000001"', '0011 61 400 000 001'],
 ]
 
 /** Other numbers, and ids with the digits within. */
@@ -51,6 +55,8 @@ const DOES_NOT = [
   '6140000000',
   'SM99961400000001777',
   '{"id":361400000001}',
+  ...['04000000012', '10400000001', '+61 400 000 0012', '3+161 400 000 001', '(10400) 000-001'],
+  ...['0400\n000001', '0400,000,001', '61 400 000', '400000001'],
 ]
 
 describe('a person', () => {
@@ -84,6 +90,8 @@ describe('what Postgres refused', () => {
     for (const text of NAMES_IT) expect([text, isAbout(text)]).toEqual([text, true])
     for (const text of DOES_NOT) expect([text, isAbout(text)]).toEqual([text, false])
     expect(isAbout('nobody', { peerNumber: NUMBER })).toBe(true)
+    expect(isAbout('nobody', { peerNumber: '0400 000 001' })).toBe(true)
+    expect(isAbout('nobody', { callSid: `sip-${NUMBER}` })).toBe(true)
   })
 
   it("is only looked at where it is the organization's, or cannot be read", () => {

@@ -27,7 +27,8 @@ let database: TestDatabase
 
 beforeAll(async () => {
   database = await createTestDatabase('migrated')
-  await database.pool.query('insert into organizations (id, name) values ($1, $1)', [ORGANIZATION])
+  const organizations = 'insert into organizations (id, name) values ($1, $1), ($2, $2)'
+  await database.pool.query(organizations, [ORGANIZATION, 'org_busy'])
 })
 beforeEach(async () => {
   await database.pool.query('truncate replays, events, deliveries, webhook_logs, dedupe_keys')
@@ -36,12 +37,12 @@ beforeEach(async () => {
 })
 afterAll(() => database.drop())
 
-async function addDestination(id: string): Promise<void> {
+async function addDestination(id: string, organizationId = ORGANIZATION): Promise<void> {
   await database.pool.query(
     `insert into destinations (id, organization_id, name, url, format, event_types, success_rule, timeout_ms,
        max_attempts, delays_seconds, jitter, max_concurrency, status, secret)
      values ($1, $2, 'd', 'https://example.com', 'burki', '{*}', '2xx', 1000, 1, '{}', false, 1, 'active', 's')`,
-    [id, ORGANIZATION],
+    [id, organizationId],
   )
 }
 
@@ -252,6 +253,28 @@ describe('a replay', () => {
     expect(await findRunningReplays(database.db, 10)).toEqual([id, other])
     await endReplay(database.db, id, 'cancelled', 'Why')
     expect(await start()).toMatch(/^rpl_/)
+  })
+
+  it.each(['active', 'paused'])('of nothing ends at once, slow and %s as it is', async (status) => {
+    const id = await start({}, 0.1)
+    await database.pool.query('update destinations set status = $1', [status])
+    const ended = { kind: 'ended', owed: [], replay: { state: 'finished', total: 0 } }
+    expect(await advanceReplay(database, id)).toMatchObject(ended)
+  })
+
+  it('has its turn however many another organization runs', async () => {
+    for (let n = 100; n < 125; n += 1) await addDestination(`dst_${n}`, 'org_busy')
+    await database.pool.query(
+      `insert into replays (id, organization_id, destination_id, since, until, states, rate_per_second, state, total,
+         paced_at, requested_by, created_at)
+       select 'rpl_' || n, 'org_busy', 'dst_' || n, now(), now(), '{expired}', 1, 'running', 0, now(), 'key',
+              now() - interval '2 hours' + n * interval '1 second'
+         from generate_series(100, 124) n`,
+    )
+    const id = await start()
+    const ten = Array.from({ length: 10 }, (_, index) => `rpl_${100 + index}`)
+    expect(await findRunningReplays(database.db, 1_000)).toEqual([ten[0], id, ...ten.slice(1)])
+    expect(await findRunningReplays(database.db, 2)).toEqual([ten[0], id])
   })
 
   it('asked for again after it is finished finds nothing to send twice', async () => {

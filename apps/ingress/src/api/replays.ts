@@ -2,11 +2,13 @@ import { DELIVERY_STATES } from '@switchhook/core/event'
 import { findDestinationStatus } from '@switchhook/core/store/destinations'
 import {
   countReplayed,
+  countRunningReplays,
   endReplay,
   findClockMs,
   findReplay,
   insertReplayJob,
   listReplays,
+  MAX_RUNNING_REPLAYS,
   type Replay,
   type ReplayRange,
 } from '@switchhook/core/store/replay-jobs'
@@ -16,13 +18,15 @@ import { ApiError, notFound } from './api-error.ts'
 import { auditAction } from './audit-action.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { createdAtSchema, idSchema } from './field-schemas.ts'
-import { idFilter, isOrdered, timeRange, toIso, UNORDERED } from './list-query.ts'
+import { isOrdered, timeRange, toIso, UNORDERED } from './list-query.ts'
 import { pageOf, pageQuery, pageSchema, rowsToRead } from './pagination.ts'
 
 const KIND = 'replays'
 const NAMES = 'Replay'
 const PATH = '/api/v1/replays'
 const DEFAULT_RATE_PER_SECOND = 50
+/** One that never ends would keep its place for ever. */
+const MIN_RATE_PER_SECOND = 0.1
 const MAX_RATE_PER_SECOND = 1_000
 
 const replayIdSchema = z.string().regex(/^rpl_[a-z2-7]{26}$/)
@@ -92,7 +96,7 @@ const body = z
       .describe('Those that were not delivered, when absent'),
     rate_per_second: z
       .number()
-      .positive()
+      .min(MIN_RATE_PER_SECOND)
       .max(MAX_RATE_PER_SECOND)
       .default(DEFAULT_RATE_PER_SECOND),
     dry_run: z.boolean().default(false).describe('Only counts'),
@@ -121,13 +125,20 @@ const start = defineRoute({
   answers: {
     200: { description: 'For dry_run: what would be sent again', schema: planSchema },
     202: { description: 'The replay, which goes on by itself', schema: replaySchema },
-    409: { description: 'The destination is disabled, or one of its replays is running' },
+    409: {
+      description:
+        'The destination is disabled, one of its replays is running, or too many of all are',
+    },
   },
   async handle(input) {
     const { deps, organizationId, apiKey } = input
     const { since, until, states, rate_per_second: ratePerSecond, dry_run } = input.body
     const destinationId = input.params.id
     const conflict = new ApiError(409, 'A replay of this destination is running')
+    const tooMany = new ApiError(
+      409,
+      `An organization has at most ${MAX_RUNNING_REPLAYS} replays running: wait for one, or cancel it`,
+    )
     return await deps.database.db
       .transaction()
       .execute(async (tx) => {
@@ -142,6 +153,7 @@ const start = defineRoute({
         if (dry_run) {
           return { status: 200, body: { dry_run, ...showRange(range, ratePerSecond, total) } }
         }
+        if ((await countRunningReplays(tx, organizationId)) >= MAX_RUNNING_REPLAYS) throw tooMany
         const facts = { ratePerSecond, total, requestedBy: apiKey.id, nowMs }
         const replay = await insertReplayJob(tx, range, facts)
         const details = showRange(range, ratePerSecond, total)
@@ -161,7 +173,7 @@ const list = defineRoute({
   summary: 'List replays, newest first',
   query: z.strictObject({
     ...pageQuery(KIND, replayIdSchema),
-    destination: idFilter,
+    destination: idSchema('dst_').optional(),
     state: stateSchema.optional(),
   }),
   answers: { 200: { description: 'A page of replays', schema: pageSchema(replaySchema) } },

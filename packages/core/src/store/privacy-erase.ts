@@ -1,9 +1,13 @@
 import { sql } from 'kysely'
-import { bytesMention, spellingsOf, textMentions, withoutNumber } from './privacy-mentions.ts'
+import { maskCallSids, type Person } from './privacy-call-sids.ts'
+import {
+  anyMentions,
+  bytesMention,
+  nullIfTheirs,
+  textMentions,
+  withoutNumber,
+} from './privacy-mentions.ts'
 import type { Queryable, Transaction } from './transaction.ts'
-
-/** Whose traces are looked for: those of one number in one organization. */
-export type Person = { readonly organizationId: string; readonly phoneNumber: string }
 
 export type EventRef = { readonly id: string; readonly receivedAt: Date }
 export type Page<Position, Found> = {
@@ -35,10 +39,10 @@ export async function findEventsOf(
     is_found: boolean
   }>`
     select id, received_at, call_sid,
-           coalesce(peer_number = any(${spellingsOf(phoneNumber)}), false) as is_theirs,
-           erased_at is null and (coalesce(peer_number = any(${spellingsOf(phoneNumber)}), false)
-             or coalesce(phone_number = any(${spellingsOf(phoneNumber)}), false)
-             or ${bytesMention('payload', phoneNumber)}) as is_found
+           ${textMentions('peer_number', phoneNumber)} or ${textMentions('call_sid', phoneNumber)} as is_theirs,
+           ${textMentions('call_sid', phoneNumber)}
+             or erased_at is null and (${textMentions('peer_number', phoneNumber)}
+               or ${textMentions('phone_number', phoneNumber)} or ${bytesMention('payload', phoneNumber)}) as is_found
       from events
      where organization_id = ${organizationId} and received_at >= ${at} and received_at <= ${until}
        and (received_at, id) > (${at}, ${after?.id ?? ''})
@@ -84,8 +88,9 @@ export async function findCallsOf(
   limit: number,
 ): Promise<Page<string, string> & { readonly events: readonly EventRef[] }> {
   const { rows } = await sql<{ call_sid: string; is_theirs: boolean }>`
-    select call_sid, coalesce(customer_phone_number = any(${spellingsOf(phoneNumber)}), false)
-                  or coalesce(to_phone_number = any(${spellingsOf(phoneNumber)}), false) as is_theirs
+    select call_sid, ${textMentions('customer_phone_number', phoneNumber)}
+                  or ${textMentions('to_phone_number', phoneNumber)}
+                  or ${textMentions('call_sid', phoneNumber)} as is_theirs
       from calls
      where organization_id = ${organizationId} and call_sid > ${afterCallSid}
      order by call_sid
@@ -97,17 +102,17 @@ export async function findCallsOf(
 
 export async function eraseCalls(
   tx: Transaction,
-  { organizationId, phoneNumber }: Person,
+  person: Person,
   callSids: readonly string[],
 ): Promise<void> {
   if (callSids.length === 0) return
-  const spellings = spellingsOf(phoneNumber)
+  const { organizationId, phoneNumber } = person
   await sql`
     update calls
-       set customer_phone_number = case when customer_phone_number = any(${spellings}) then null
-                                        else customer_phone_number end,
-           to_phone_number = case when to_phone_number = any(${spellings}) then null else to_phone_number end
+       set customer_phone_number = ${nullIfTheirs('customer_phone_number', phoneNumber)},
+           to_phone_number = ${nullIfTheirs('to_phone_number', phoneNumber)}
      where organization_id = ${organizationId} and call_sid = any(${[...callSids]})`.execute(tx)
+  await maskCallSids(tx, person, callSids)
 }
 
 export type OwedDelivery = {
@@ -169,25 +174,27 @@ function oldestOf(events: readonly EventRef[]): Date {
  */
 export async function eraseEvents(
   tx: Transaction,
-  { phoneNumber }: Person,
+  person: Person,
   events: readonly EventRef[],
 ): Promise<{ eventsErased: number; attemptsErased: number }> {
   if (events.length === 0) return { eventsErased: 0, attemptsErased: 0 }
   const ids = events.map(({ id }) => id)
   const times = events.map(({ receivedAt }) => receivedAt)
-  const spellings = spellingsOf(phoneNumber)
+  const { phoneNumber } = person
   const oldest = oldestOf(events)
   const erased = await sql`
     update events
        set payload = '', peer_number = null, erased_at = now(),
-           phone_number = case when phone_number = any(${spellings}) then null else phone_number end
+           phone_number = ${nullIfTheirs('phone_number', phoneNumber)}
      where id = any(${ids}) and received_at = any(${times}) and erased_at is null`.execute(tx)
   await sql`
     update deliveries
-       set phone_number = case when phone_number = any(${spellings}) then null else phone_number end,
+       set phone_number = ${nullIfTheirs('phone_number', phoneNumber)},
            reason = ${withoutNumber('reason', phoneNumber)}
      where event_id = any(${ids}) and created_at >= ${oldest}
-       and (phone_number = any(${spellings}) or ${textMentions('reason', phoneNumber)})`.execute(tx)
+       and (${textMentions('phone_number', phoneNumber)} or ${textMentions('reason', phoneNumber)})`.execute(
+    tx,
+  )
   const logged = await sql`
     update webhook_logs
        set request_body = null, response_body = null,
@@ -196,6 +203,12 @@ export async function eraseEvents(
      where delivery_id = any(array(select id from deliveries
              where event_id = any(${ids}) and created_at >= ${oldest}))
        and attempted_at >= ${new Date(oldest.getTime() - CLOCK_SKEW_MS)}`.execute(tx)
+  const { rows } = await sql<{ call_sid: string }>`
+    select distinct call_sid from events
+     where id = any(${ids}) and received_at = any(${times})
+       and ${textMentions('call_sid', phoneNumber)}`.execute(tx)
+  const callSids = rows.map(({ call_sid }) => call_sid)
+  await maskCallSids(tx, person, callSids)
   return {
     eventsErased: Number(erased.numAffectedRows ?? 0n),
     attemptsErased: Number(logged.numAffectedRows ?? 0n),
@@ -205,18 +218,24 @@ export async function eraseEvents(
 /** Of the next page of the log, takes the bodies of attempts that name the person. Index: webhook_logs_by_organization. */
 export async function eraseLogs(
   tx: Transaction,
-  { organizationId, phoneNumber }: Person,
+  person: Person,
   after: { readonly at: Date; readonly id: string } | undefined,
   until: Date,
   limit: number,
 ): Promise<Page<{ at: Date; id: string }, never> & { readonly attemptsErased: number }> {
   const at = after?.at ?? new Date(0)
-  const { rows } = await sql<{ id: number; attempted_at: Date; is_found: boolean }>`
+  const { organizationId, phoneNumber } = person
+  const { rows } = await sql<{
+    id: number
+    attempted_at: Date
+    call_sid: string | null
+    is_found: boolean
+  }>`
     select id, attempted_at,
-           coalesce(${bytesMention('request_body', phoneNumber)}, false)
-             or coalesce(${textMentions('response_body', phoneNumber)}, false)
-             or coalesce(${textMentions('webhook_url', phoneNumber)}, false)
-             or coalesce(${textMentions('error_message', phoneNumber)}, false) as is_found
+           case when ${textMentions('call_sid', phoneNumber)} then call_sid end as call_sid,
+           ${bytesMention('request_body', phoneNumber)} or ${textMentions('response_body', phoneNumber)}
+             or ${textMentions('webhook_url', phoneNumber)}
+             or ${textMentions('error_message', phoneNumber)} as is_found
       from webhook_logs
      where organization_id = ${organizationId} and attempted_at >= ${at} and attempted_at <= ${until}
        and (attempted_at, id) > (${at}, ${Number(after?.id ?? 0)})
@@ -232,6 +251,8 @@ export async function eraseLogs(
        where organization_id = ${organizationId} and id = any(${found.map(({ id }) => id)})
          and attempted_at = any(${found.map(({ attempted_at }) => attempted_at)})`.execute(tx)
   }
+  const callSids = rows.flatMap(({ call_sid }) => call_sid ?? [])
+  await maskCallSids(tx, person, callSids)
   const last = rows.length === limit ? rows.at(-1) : undefined
   return {
     found: [],
@@ -260,7 +281,7 @@ export async function deleteQuarantined(
                             where account.organization_id = ${organizationId}
                               and account.provider = quarantine.provider
                               and account.account_sid = quarantine.claimed_account_sid)))
-         and (claimed_numbers && ${spellingsOf(phoneNumber)}::text[]
+         and (${anyMentions('claimed_numbers', phoneNumber)}
               or ${bytesMention('body', phoneNumber)}
               or ${textMentions('target', phoneNumber)})
        limit ${limit})`.execute(tx)

@@ -1,46 +1,78 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { SpoolItem } from '../spool.ts'
 
-/** The ways in which a number is written into columns: E.164, and without its plus. */
-export function spellingsOf(phoneNumber: string): string[] {
-  return [phoneNumber, digitsOf(phoneNumber)]
-}
+/**
+ * What may stand between two digits: spaces, dots, dashes, slashes and parentheses, as they are or in an escape of JSON,
+ * of a URL (whose `+` is a space) or of Postgres's own `escape` encoding; beyond ASCII any character, for the many spaces
+ * and dashes there.
+ */
+const BETWEEN = [
+  String.raw`[ \t./()+\u0080-\uffff-]`,
+  '%2[089DEFdef]|%[89A-Fa-f][0-9A-Fa-f]',
+  String.raw`\\+/|\\u[0-9A-Fa-f]{4}|\\[23][0-7]{2}`,
+].join('|')
+const GAP = `(?:${BETWEEN})*`
 
-const digitsOf = (phoneNumber: string): string => phoneNumber.replace('+', '')
+const MAX_COUNTRY_CODE = 3
+const MIN_NATIONAL = 8
 
 /**
- * A regular expression of Postgres for the number's digits, alone or with an international prefix, but not within
- * longer ones. What is a digit only because it belongs to an escape of JSON, of a URL or of Postgres's own `escape`
- * encoding does not count.
+ * A regular expression, of Postgres and of JavaScript, for all ways in which the number is written: with an
+ * international prefix or none, with `(0)` after the country code, or nationally with 0 in place of it; of how many
+ * digits that code is, is not known. Not within longer runs of digits. What is a digit only because it belongs to an
+ * escape does not count. The first group is what stands before it.
  */
 function patternOf(phoneNumber: string): string {
-  const before = String.raw`(^|[^0-9]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[0-7]{3})(00|0011)?`
-  return `${before}${digitsOf(phoneNumber)}([^0-9]|$)`
+  const digits = [...phoneNumber.replace('+', '')]
+  const before = String.raw`(^|[^0-9]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[0-7]{3})`
+  const codes = Math.min(MAX_COUNTRY_CODE, digits.length - MIN_NATIONAL)
+  let international = '(?:00|0011)?'
+  let national = ''
+  for (const [index, digit] of digits.entries()) {
+    if (index >= codes) break
+    international += `${digit}${GAP}${String.raw`(?:(?:\(|%28)0(?:\)|%29)`}${GAP})?`
+    // Of a code of one digit all the others remain, of one of two all but the next one, ...
+    if (index > 0) national = `(?:${national}${digit}${GAP})?`
+  }
+  const head = codes > 0 ? `(?:${international}|0${GAP}${national})` : international
+  return `${before}${head}${digits.slice(Math.max(codes, 0)).join(GAP)}(?![0-9])`
 }
 
-/** Does a text column name the person? The cheap look comes first. */
+/** Does a text column name the person? */
 export function textMentions(column: string, phoneNumber: string): RawBuilder<boolean> {
-  const text = sql.ref(column)
-  return sql<boolean>`(position(${digitsOf(phoneNumber)}::text in ${text}) > 0
-    and ${text} ~ ${patternOf(phoneNumber)}::text)`
+  return sql<boolean>`coalesce(${sql.ref(column)} ~ ${patternOf(phoneNumber)}::text, false)`
+}
+
+/** Does one of the texts of an array name the person? */
+export function anyMentions(column: string, phoneNumber: string): RawBuilder<boolean> {
+  const text = sql`array_to_string(${sql.ref(column)}, ', ')`
+  return sql<boolean>`coalesce(${text} ~ ${patternOf(phoneNumber)}::text, false)`
 }
 
 /** Does a bytea column name the person? Any bytes will do. */
 export function bytesMention(column: string, phoneNumber: string): RawBuilder<boolean> {
-  const bytes = sql.ref(column)
-  return sql<boolean>`(position(${Buffer.from(digitsOf(phoneNumber))}::bytea in ${bytes}) > 0
-    and encode(${bytes}, 'escape') ~ ${patternOf(phoneNumber)}::text)`
+  const text = sql`encode(${sql.ref(column)}, 'escape')`
+  return sql<boolean>`coalesce(${text} ~ ${patternOf(phoneNumber)}::text, false)`
 }
 
 /** A text column with the number replaced. */
 export function withoutNumber(column: string, phoneNumber: string): RawBuilder<string> {
-  return sql<string>`replace(${sql.ref(column)}, ${digitsOf(phoneNumber)}::text, '[erased]')`
+  return sql<string>`regexp_replace(${sql.ref(column)}, ${patternOf(phoneNumber)}::text, ${'\\1[erased]'}::text, 'g')`
 }
 
-/** The same in this process. Bytes are taken as Latin-1, in which all of them are characters. */
+/** A column of a number, or null where it is the person's. */
+export function nullIfTheirs(column: string, phoneNumber: string): RawBuilder<string | null> {
+  return sql`case when ${textMentions(column, phoneNumber)} then null else ${sql.ref(column)} end`
+}
+
+/** The same in this process. */
+export function masked(text: string, phoneNumber: string, placeholder: string): string {
+  return text.replace(new RegExp(patternOf(phoneNumber), 'g'), `$1${placeholder}`)
+}
+
+/** Bytes are taken as Latin-1, in which all of them are characters. */
 function mentions(text: string | Buffer | null, phoneNumber: string): boolean {
-  const before = String.raw`(?:^|[^0-9]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})(?:00|0011)?`
-  const pattern = new RegExp(`${before}${digitsOf(phoneNumber)}(?![0-9])`)
+  const pattern = new RegExp(patternOf(phoneNumber))
   return text !== null && pattern.test(typeof text === 'string' ? text : text.toString('latin1'))
 }
 
@@ -53,8 +85,8 @@ export function isAboutNumber(
   if (item.kind === 'unreadable') return mentions(item.text, phoneNumber)
   if (item.kind === 'event') {
     const { event } = item.entry
-    const isTheirs = spellingsOf(phoneNumber).includes(event.peerNumber ?? '')
-    const isNamed = isTheirs || mentions(event.payload, phoneNumber)
+    const texts = [event.peerNumber, event.callSid, event.payload]
+    const isNamed = texts.some((one) => mentions(one, phoneNumber))
     return event.organizationId === organizationId && isNamed
   }
   if (item.kind === 'quarantined') {

@@ -192,7 +192,11 @@ export async function advanceErasure(
 export async function failErasure(db: Queryable, id: string, reason: string): Promise<void> {
   await db
     .updateTable('erasures')
-    .set({ state: 'failed', reason, phone_number: null, finished_at: new Date() })
+    .set({
+      ...{ state: 'failed', reason, phone_number: null, finished_at: new Date() },
+      // The name of a call may hold the number.
+      position_id: null,
+    })
     .where('id', '=', id)
     .where('state', '=', 'running')
     .execute()

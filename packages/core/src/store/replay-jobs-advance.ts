@@ -53,6 +53,12 @@ async function findPage(
   return rows
 }
 
+/** Nothing was counted when it was asked for, and there is nothing yet: it has no rate to wait for. */
+async function isEmpty(tx: Transaction, row: Selectable<Database['replays']>): Promise<boolean> {
+  if (row.total > 0 || row.position_at !== null) return false
+  return (await findPage(tx, row, 1)).length === 0
+}
+
 async function insertReplayed(
   tx: Transaction,
   row: Selectable<Database['replays']>,
@@ -124,14 +130,16 @@ export async function advanceReplay(
       return replay === undefined ? { kind: 'stopped' } : { kind: 'ended', replay, owed: [] }
     }
     const { count, pacedAtMs } = replayAllowance(row.rate_per_second, row.paced_at.getTime(), nowMs)
-    if (destination?.status === 'paused' || count === 0) return { kind: 'waiting' }
+    const mustWait = destination?.status === 'paused' || count === 0
+    const isDone = mustWait && (await isEmpty(tx, row))
+    if (mustWait && !isDone) return { kind: 'waiting' }
 
-    const page = await findPage(tx, row, count)
+    const page = isDone ? [] : await findPage(tx, row, count)
     const owed = await insertReplayed(tx, row, page, nowMs)
     const done = row.done + owed.length
     const skipped = row.skipped + page.length - owed.length
     const last = page.at(-1)
-    const isFinished = page.length < count
+    const isFinished = isDone || page.length < count
     const advanced = await tx
       .updateTable('replays')
       .set({

@@ -90,6 +90,27 @@ export async function findClockMs(db: Queryable): Promise<number> {
   return rows[0]?.now.getTime() ?? Date.now()
 }
 
+/** That an organization may have running, and that are advanced for it: it must leave the workers to the others too. */
+export const MAX_RUNNING_REPLAYS = 10
+
+const RUNNING_LOCKS = 729411
+
+/** Until the end of the transaction nobody else counts those of this organization, so that one may be added. */
+export async function countRunningReplays(
+  tx: Transaction,
+  organizationId: string,
+): Promise<number> {
+  const lock = sql`select pg_advisory_xact_lock(${sql.lit(RUNNING_LOCKS)}, hashtext(${organizationId}))`
+  await lock.execute(tx)
+  const { running } = await tx
+    .selectFrom('replays')
+    .select(({ fn }) => fn.countAll<number>().as('running'))
+    .where('organization_id', '=', organizationId)
+    .where('state', '=', sql.lit('running'))
+    .executeTakeFirstOrThrow()
+  return running
+}
+
 /** Throws a unique violation when one is running for the destination. */
 export async function insertReplayJob(
   tx: Transaction,
@@ -166,15 +187,19 @@ export async function listReplays(
   return rows.map(toReplay)
 }
 
-/** The oldest that run, of all organizations. Index: replays_one_running. */
+/**
+ * Those that run: the oldest of every organization first, then the second of each, so that none crowds out another.
+ * Index: replays_one_running.
+ */
 export async function findRunningReplays(db: Queryable, limit: number): Promise<string[]> {
-  const rows = await db
-    .selectFrom('replays')
-    .select('id')
-    .where('state', '=', sql.lit('running'))
-    .orderBy('created_at')
-    .limit(limit)
-    .execute()
+  const { rows } = await sql<{ id: string }>`
+    select id
+      from (select id, created_at,
+                   row_number() over (partition by organization_id order by created_at, id) as place
+              from replays where state = 'running') running
+     where place <= ${MAX_RUNNING_REPLAYS}
+     order by place, created_at, id
+     limit ${limit}`.execute(db)
   return rows.map(({ id }) => id)
 }
 

@@ -99,8 +99,8 @@ test('destinations that hang, fail or flood do not slow the healthy ones, and th
   const hanging = await addLines('/hangs', 8)
   product.receiver.on('/hangs', HANGS)
   expect(await withTraffic(hanging, PER_SECOND / 5, () => measureP99(220))).toBeLessThan(barMs)
-  // They were tried all the same, each attempt for ten seconds: half of the messages' slots and no more.
-  expect(arrivalsAt('/hangs').length).toBeGreaterThanOrEqual(4)
+  // They were tried all the same, each attempt for ten seconds: in a quarter of the slots, being one organization's.
+  expect(arrivalsAt('/hangs').length).toBeGreaterThanOrEqual(2)
 
   const failing = await addLines('/fails', 5)
   product.receiver.on('/fails', { kind: 'answer', status: 500 })

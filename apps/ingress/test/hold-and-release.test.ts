@@ -158,7 +158,6 @@ describe('a webhook that failed verification', () => {
     expect(row.organization_id).toBeNull()
     expect(await actions.reverify('org_1', row.id)).toMatchObject({ kind: 'failed' })
     apply({ providerAccounts: [account('org_2', 'right')] })
-    // It is another's now, and was never this one's.
     expect(await actions.release('org_1', row.id)).toBeUndefined()
     expect(await actions.reverify('org_2', row.id)).toEqual({ kind: 'verified' })
     expect(await heldRows()).toMatchObject([{ organization_id: 'org_2' }])

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { limitHeapGrowth } from '@switchhook/core/heap-growth'
 import { createLogger } from '@switchhook/core/log'
 import { createMetrics, createRegistry } from '@switchhook/core/metrics'
 import { startOperationsServer } from '@switchhook/core/operations-server'
@@ -10,6 +11,7 @@ import { closeServer, listen } from './http-server.ts'
 import { createRouters } from './routers.ts'
 import { openStores } from './stores.ts'
 
+limitHeapGrowth()
 const config = loadConfig(process.env)
 const log = createLogger('ingress', config.LOG_LEVEL)
 const registry = createRegistry()

@@ -54,6 +54,18 @@ describe('findConfigChanges', () => {
     expect(await findSince(await currentVersion())).toMatchObject({ phoneNumbers: [] })
   })
 
+  it('finds every row once, however many pages they take', async () => {
+    const before = await currentVersion()
+    const { rowCount } = await database.pool.query(
+      `insert into phone_numbers (organization_id, phone_number, provider)
+       select 'org_1', '+1650' || (5000000 + n), 'twilio' from generate_series(1, 2500) as n`,
+    )
+    const { phoneNumbers } = await findSince(before)
+    expect(phoneNumbers).toHaveLength(rowCount ?? 0)
+    expect(new Set(phoneNumbers.map(({ id }) => id)).size).toBe(2_500)
+    expect(phoneNumbers.at(-1)?.version).toBe(await currentVersion())
+  })
+
   it('takes a deleted row out of the snapshot, and a number that was made again stays in', async () => {
     const snapshot = createSnapshot()
     const id = await addNumber('+14155550003')

@@ -8,6 +8,8 @@ import type { ConfigChanges, DestinationRow, ProviderAccount } from '../routing/
 import { decryptSecret, type KeyRing } from '../secrets.ts'
 import type { Database } from './database.ts'
 
+const ROWS_AT_ONCE = 1_000
+
 /** What a secret column is sealed to: see `encryptSecret`. */
 export const sealOf = (rowId: string, column: string): string => `${rowId}.${column}`
 
@@ -86,33 +88,51 @@ function versionOf(row: { version: number; deleted_at: Date | null }): {
   return { version: row.version, isDeleted: row.deleted_at !== null }
 }
 
+type Share = <Value>(value: Value) => Value
+
+/** What most destinations have alike (their schedule, their tenant) is kept once for all that are read together. */
+function createSharing(): Share {
+  const kept = new Map<string, unknown>()
+  return <Value>(value: Value): Value => {
+    const key = JSON.stringify(value)
+    // Of the same JSON, so of the same type; and nobody changes what is in a snapshot.
+    if (kept.has(key)) return kept.get(key) as Value
+    kept.set(key, value)
+    return value
+  }
+}
+
 /** A destinations row in the product's words. */
-export function toDestination(row: Selectable<Database['destinations']>): DestinationRow {
+export function toDestination(
+  row: Selectable<Database['destinations']>,
+  share: Share = (value) => value,
+): DestinationRow {
+  // One literal without a spread: its fields then lie within the object, and there may be 100,000 of them.
   return {
     id: row.id,
-    organizationId: row.organization_id,
+    organizationId: share(row.organization_id),
     name: row.name,
     url: row.url,
-    format: row.format,
-    eventTypes: row.event_types,
+    format: share(row.format),
+    eventTypes: share(row.event_types),
     assistantId: row.assistant_id,
     phoneNumber: row.phone_number,
-    filter: row.filter,
+    filter: share(row.filter),
     skipStale: row.skip_stale,
     fallbackEmail: row.fallback_email,
-    successRule: row.success_rule,
+    successRule: share(row.success_rule),
     timeoutMs: row.timeout_ms,
-    retry: {
+    retry: share({
       maxAttempts: row.max_attempts,
       delaysSeconds: row.delays_seconds,
       jitter: row.jitter,
-    },
+    }),
     maxConcurrency: row.max_concurrency,
     rateLimitPerSecond: row.rate_limit_per_second,
     freshnessSeconds: row.freshness_seconds,
-    headers: row.headers,
+    headers: share(row.headers),
     sealedHeaders: row.sealed_headers,
-    status: row.status,
+    status: share(row.status),
     disabledReason: row.disabled_reason,
     secret: row.secret,
     previousSecret: row.previous_secret,
@@ -120,7 +140,25 @@ export function toDestination(row: Selectable<Database['destinations']>): Destin
     ed25519Key: row.ed25519_key,
     previousEd25519Key: row.previous_ed25519_key,
     previousEd25519KeyExpiresAtMs: row.previous_ed25519_key_expires_at?.getTime() ?? null,
-    ...versionOf(row),
+    version: row.version,
+    isDeleted: row.deleted_at !== null,
+  }
+}
+
+/** All pages after one another, so that only one is in memory beside what is kept of them. A version is one row's. */
+async function readPages<Row extends { readonly version: number }, Kept>(
+  since: number,
+  readPage: (afterVersion: number, limit: number) => Promise<Row[]>,
+  keep: (row: Row) => Kept,
+): Promise<Kept[]> {
+  const all: Kept[] = []
+  let after = since
+  for (;;) {
+    const page = await readPage(after, ROWS_AT_ONCE)
+    for (const row of page) all.push(keep(row))
+    const last = page.at(-1)
+    if (last === undefined || page.length < ROWS_AT_ONCE) return all
+    after = last.version
   }
 }
 
@@ -167,16 +205,38 @@ export async function findConfigChanges(
         .selectAll()
         .where('version', '>', since)
         .execute()
-      const numbers = await tx
-        .selectFrom('phone_numbers')
-        .selectAll()
-        .where('version', '>', since)
-        .execute()
-      const destinations = await tx
-        .selectFrom('destinations')
-        .selectAll()
-        .where('version', '>', since)
-        .execute()
+      const numbers = await readPages(
+        since,
+        (after, limit) =>
+          tx
+            .selectFrom('phone_numbers')
+            .selectAll()
+            .where('version', '>', after)
+            .orderBy('version')
+            .limit(limit)
+            .execute(),
+        (row) => ({
+          id: row.id,
+          organizationId: row.organization_id,
+          phoneNumber: row.phone_number,
+          assistantId: row.assistant_id,
+          serviceId: row.service_id,
+          ...versionOf(row),
+        }),
+      )
+      const share = createSharing()
+      const destinations = await readPages(
+        since,
+        (after, limit) =>
+          tx
+            .selectFrom('destinations')
+            .selectAll()
+            .where('version', '>', after)
+            .orderBy('version')
+            .limit(limit)
+            .execute(),
+        (row) => toDestination(row, share),
+      )
       return {
         isWhole: isBehind && organizations.length > 0,
         organizations: organizations.map((row) => ({
@@ -200,15 +260,8 @@ export async function findConfigChanges(
           fallbackEmail: row.webhook_fallback_email,
           ...versionOf(row),
         })),
-        phoneNumbers: numbers.map((row) => ({
-          id: row.id,
-          organizationId: row.organization_id,
-          phoneNumber: row.phone_number,
-          assistantId: row.assistant_id,
-          serviceId: row.service_id,
-          ...versionOf(row),
-        })),
-        destinations: destinations.map(toDestination),
+        phoneNumbers: numbers,
+        destinations,
       }
     })
 }

@@ -17,7 +17,8 @@ RUN npm ci --omit=dev --omit=optional --ignore-scripts
 FROM node:24-bookworm-slim
 WORKDIR /app
 # Every container has an address of its own, so all roles may use one port; the health check must know it.
-ENV NODE_ENV=production OPS_PORT=9464
+# Threads for DNS: a few name servers that hang hold up nobody else (docs/operations.md).
+ENV NODE_ENV=production OPS_PORT=9464 UV_THREADPOOL_SIZE=32
 COPY --from=dependencies /app ./
 COPY packages packages
 COPY apps apps

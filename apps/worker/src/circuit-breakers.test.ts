@@ -17,7 +17,7 @@ const answering =
   async (): Promise<T> =>
     isAway ? away() : answer
 const shared: SharedCircuits = {
-  ...{ report: away, takeProbe: away, settleProbe: away },
+  ...{ report: away, takeProbe: away, settleProbe: away, probeNow: away },
   takeTurns: away,
   list: answering({ version: 0, nowMs: 0, circuits: [] }),
   version: answering(0),

@@ -3,6 +3,7 @@ import type { CircuitChange, CircuitMessage, SharedCircuits } from '@switchhook/
 import type { AttemptResult } from '@switchhook/core/delivery/attempt'
 import type { Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
+import type { WaitingDelivery } from '@switchhook/core/queue'
 import { LRUCache } from 'lru-cache'
 import CircuitBreaker from 'opossum'
 import { type CircuitCounts, createCircuitCounts } from './circuit-counts.ts'
@@ -68,13 +69,18 @@ export type CircuitBreakers = {
   /** Since when an open circuit holds back, in ms since 1970; undefined while its probe is due or under way: it may close. */
   heldSinceMs(destinationId: string): number | undefined
   /** For a delivery that is held: how long until its own turn, which with an open circuit is after the next probe. */
-  turnMs(destination: Pick<Destination, 'id' | 'rateLimitPerSecond'>): Promise<number>
+  turnMs(
+    destination: Pick<Destination, 'id' | 'rateLimitPerSecond'>,
+    delivery?: WaitingDelivery,
+  ): Promise<number>
   /** Makes the attempt and counts it. `held`: nothing was sent, since it is open, or too many attempts are under way. */
   run(
     destination: Pick<Destination, 'id' | 'timeoutMs'>,
     deliveryId: string,
     attempt: Attempt,
   ): Promise<AttemptResult | 'held'>
+  /** The destinations whose circuit is not closed. */
+  openIds(): Iterable<string>
   /** Open and half-open as the whole fleet has them, closed as far as this worker has used them. */
   states(): Readonly<Record<'closed' | 'open' | 'half_open', number>>
   close(): void
@@ -251,8 +257,8 @@ export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitB
       if (open === undefined || circuits.peek(destinationId)?.isProbed === true) return undefined
       return probeInMs({ ...open, probeEndsMs: 0 }) > 0 ? open.circuit.openedAtMs : undefined
     },
-    async turnMs({ id, rateLimitPerSecond }) {
-      if (fleet.known.has(id)) return await fleet.turnMs(id, rateLimitPerSecond)
+    async turnMs({ id, rateLimitPerSecond }, delivery) {
+      if (fleet.known.has(id)) return await fleet.turnMs(id, rateLimitPerSecond, delivery)
       return circuits.peek(id)?.window.lineMs() ?? 0
     },
     async run({ id, timeoutMs }, deliveryId, attempt) {
@@ -263,6 +269,7 @@ export function createCircuitBreakers(options: CircuitBreakersOptions): CircuitB
       }
       return await runClosed(circuit, deliveryId, attempt)
     },
+    openIds: () => fleet.known.keys(),
     states() {
       const states = { closed: 0, open: 0, half_open: 0 }
       const atMs = nowMs()

@@ -13,6 +13,7 @@ import { turnOffsetMs } from '@switchhook/core/circuits-turn'
 import { withDeadline } from '@switchhook/core/deadline'
 import { createGroupCommit } from '@switchhook/core/group-commit'
 import type { Logger } from '@switchhook/core/log'
+import type { WaitingDelivery } from '@switchhook/core/queue'
 
 /** An attempt that failed is told before it ends: Redis must not hold it up for longer. */
 const ANSWER_TIMEOUT_MS = 500
@@ -39,6 +40,8 @@ export type KnownCircuit = {
   readonly dueMs: number
   readonly probeEndsMs: number
 }
+
+type WantedTurn = { readonly id: string; readonly delivery: WaitingDelivery | undefined }
 
 export type Probe = {
   readonly id: string
@@ -160,12 +163,17 @@ export function createCircuitFleet(deps: CircuitFleetDeps) {
   })
 
   /** Of the answers the first turn of the destination is handed out here, one after the other. */
-  const turns = createGroupCommit<string, number>({
-    async write(ids) {
-      const wanted = new Map<string, number>()
-      for (const id of ids) wanted.set(id, (wanted.get(id) ?? 0) + 1)
+  const turns = createGroupCommit<WantedTurn, number>({
+    async write(asked) {
+      const wanted = new Map<string, { count: number; deliveries: WaitingDelivery[] }>()
+      for (const { id, delivery } of asked) {
+        const found = wanted.get(id) ?? { count: 0, deliveries: [] }
+        found.count += 1
+        if (delivery !== undefined) found.deliveries.push(delivery)
+        wanted.set(id, found)
+      }
       const firsts = new Map(await ask(() => shared.takeTurns(wanted)))
-      return ids.map((id) => {
+      return asked.map(({ id }) => {
         const turn = firsts.get(id) ?? -1
         if (turn >= 0) firsts.set(id, turn + 1)
         return turn
@@ -245,8 +253,12 @@ export function createCircuitFleet(deps: CircuitFleetDeps) {
       pauseAlone(id, circuit.openedAtMs, pauseMs, isFailed ? pauseMs : UNKNOWN_WAIT_MS)
     },
     /** How long a delivery waits for its turn after the next probe. */
-    async turnMs(id: string, ratePerSecond: number | null): Promise<number> {
-      const turn = await turns.push(id).catch(() => -1)
+    async turnMs(
+      id: string,
+      ratePerSecond: number | null,
+      delivery?: WaitingDelivery,
+    ): Promise<number> {
+      const turn = await turns.push({ id, delivery }).catch(() => -1)
       const circuit = known.get(id)
       const probeMs = Math.max(circuit?.dueMs ?? 0, circuit?.probeEndsMs ?? 0) - nowMs()
       const offsetMs = turn < 0 ? Math.random() * SPREAD_MS : turnOffsetMs(turn, ratePerSecond)

@@ -1,6 +1,6 @@
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import { describe, expect, it } from 'vitest'
-import { createDeliverBench, DELIVERED, NOW_MS } from '../test/deliver-bench.ts'
+import { createDeliverBench, DELIVERED, NOW_MS, REFUSED } from '../test/deliver-bench.ts'
 import { RECEIVED_AT_MS, sampleDestination, sampleJob } from '../test/sample-delivery.ts'
 import type { Gates } from './gates.ts'
 
@@ -34,6 +34,30 @@ describe('a delivery that a gate holds back', () => {
     const fresh = createDeliverBench({ findDestination, nowMs: () => RECEIVED_AT_MS + 999 })
     await fresh.run()
     expect(fresh.happened).toEqual(['sent', 'recorded delivered'])
+  })
+
+  it('waits no longer than until it is too old, for a retry or for an open circuit', async () => {
+    const retry = { maxAttempts: 3, delaysSeconds: [60], jitter: false }
+    const findDestination = async () => sampleDestination({ freshnessSeconds: 4, retry })
+    const delayMs = 3_001 // it is a second old
+    const refused = createDeliverBench({ findDestination, post: async () => REFUSED })
+    expect(await refused.run()).toEqual({ kind: 'retry', delayMs })
+    expect(refused.records).toMatchObject([{ state: 'pending', dueAtMs: NOW_MS + delayMs }])
+    const circuit = {
+      ...{ holdMs: () => 60_000, heldSinceMs: (): number | undefined => NOW_MS },
+      ...{ turnMs: async () => 61_000, run: async () => 'held' as const },
+    }
+    for (const circuits of [
+      circuit,
+      { ...circuit, heldSinceMs: () => undefined },
+      { ...circuit, holdMs: () => 0 },
+    ]) {
+      const held = createDeliverBench({ findDestination, circuits })
+      expect(await held.run()).toEqual({ kind: 'defer', delayMs })
+    }
+    const atFault = { ...REFUSED, isOurFault: true } as const
+    const own = createDeliverBench({ findDestination, post: async () => atFault })
+    expect(await own.run({ waits: 5 })).toEqual({ kind: 'defer', delayMs })
   })
 
   it('because its destination is slow goes on in the slow lane, its attempts counted, and looks there first', async () => {

@@ -11,7 +11,7 @@ import type { CircuitBreakers } from './circuit-breakers.ts'
 import type { HeedAnswer } from './disable-destination-heed.ts'
 import { cancel, type EndDeliveryDeps, giveUp, idsOf } from './end-delivery.ts'
 import type { Gates, Held } from './gates.ts'
-import { holdForOwnFault, waitUnlessOverdue } from './hold-delivery.ts'
+import { capAtStale, holdForOwnFault, waitUnlessOverdue } from './hold-delivery.ts'
 import type { EventRequest } from './post-event.ts'
 import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
 import type { Slot } from './slots.ts'
@@ -121,6 +121,17 @@ function prepareOrFail(
   }
 }
 
+/** How long an open circuit makes it wait, unless it gets too old before. */
+async function turnMs(
+  deps: DeliverDeps,
+  { data, lane }: DeliveryRun,
+  destination: Destination,
+): Promise<number> {
+  const { deliveryId } = data
+  const delayMs = await deps.circuits.turnMs(destination, { deliveryId, lane })
+  return capAtStale(deps, data, destination, delayMs)
+}
+
 /** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail before the attempt. */
 export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobStep> {
   const job = run.data
@@ -159,7 +170,7 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   if (held !== undefined) return holdBack(deps, job, attempt - 1, held)
   if (deps.circuits.holdMs(job.destinationId) > 0) {
     const reason = 'The destination was failing all the time.'
-    const turn = () => deps.circuits.turnMs(destination)
+    const turn = () => turnMs(deps, run, destination)
     // Time before it opened, in a pause or a queue, is not the circuit's; and a probe may close it any moment.
     const sinceMs = deps.circuits.heldSinceMs(job.destinationId)
     if (sinceMs === undefined) return { kind: 'defer', delayMs: await turn() }
@@ -202,13 +213,17 @@ async function makeAttempt(
     return answer
   })
   if (result === 'held') {
-    return { kind: 'defer', delayMs: await deps.circuits.turnMs(destination) }
+    return { kind: 'defer', delayMs: await turnMs(deps, run, destination) }
   }
   if (result.isOurFault === true) {
     return holdForOwnFault(deps, run, attempt - 1, destination, `${result.error}`)
   }
 
-  const step = nextStep(result, attempt, destination.retry, deps.random())
+  const planned = nextStep(result, attempt, destination.retry, deps.random())
+  const step: NextStep =
+    planned.kind === 'retry'
+      ? { kind: 'retry', delayMs: capAtStale(deps, job, destination, planned.delayMs) }
+      : planned
   await deps.heed(destination, result, step)
   const record = toAttemptRecord(attempt, attemptedAtMs, event.type, request, result)
   try {

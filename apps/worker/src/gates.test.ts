@@ -33,7 +33,7 @@ const runOf = (facts: Partial<DeliveryRun> = {}): DeliveryRun => ({
 describe('a paused destination', () => {
   it('has its deliveries noted, to be woken up, and looks again ever more seldom', async () => {
     const { gates, parked } = createBench()
-    const paused = destination({ status: 'paused', freshnessSeconds: 1 })
+    const paused = destination({ status: 'paused' })
     const delays: number[] = []
     for (const waits of [0, 1, 2, 4, 5, 60]) {
       const held = await gates.check(paused, runOf({ waits, lane: 'calls' }))
@@ -56,6 +56,14 @@ describe('freshness', () => {
       kind: 'expired',
     })
     expect(await gates.check(destination(), runOf())).toBeUndefined()
+  })
+
+  it('ends in a pause, too, and is looked at again in time there', async () => {
+    const { gates } = createBench()
+    const paused = (freshnessSeconds: number) => destination({ status: 'paused', freshnessSeconds })
+    expect(await gates.check(paused(1), runOf())).toEqual({ kind: 'expired' })
+    const held = await gates.check(paused(3), runOf())
+    expect(held).toEqual({ kind: 'wait', reason: 'paused', delayMs: 2_001 })
   })
 
   it('is looked at again in time by what waits for a slot', async () => {

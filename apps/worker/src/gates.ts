@@ -16,7 +16,7 @@ export type Held =
 
 /** The gates around the circuit's. Both throw when Redis has to be asked and is away. */
 export type Gates = {
-  /** Paused? Fresh? Undefined: neither is in the way. */
+  /** Fresh? Paused? Undefined: neither is in the way. */
   check(destination: Destination, run: DeliveryRun): Promise<Held | undefined>
   /** A slot, and a turn where the destination has a rate limit. Whoever gets one must settle it or give it back. */
   takeSlot(destination: Destination, run: DeliveryRun): Promise<Held | { kind: 'go'; slot: Slot }>
@@ -38,11 +38,11 @@ export function createGates(deps: GatesDeps): Gates {
   const { random, slots, fleet } = deps
 
   /** Resuming wakes it up at once; the wait is for when the note of it got lost. */
-  async function park(run: DeliveryRun): Promise<Held> {
+  async function park(destination: Destination, run: DeliveryRun): Promise<Held> {
     const { deliveryId, destinationId, createdAtMs } = run.data
     await deps.parked.note(destinationId, { deliveryId, lane: run.lane, createdAtMs })
     const waitMs = Math.min(FIRST_PAUSED_WAIT_MS * 2 ** run.waits, MAX_PAUSED_WAIT_MS)
-    return { kind: 'wait', reason: 'paused', delayMs: waitMs * (0.9 + 0.2 * random()) }
+    return wait('paused', waitMs * (0.9 + 0.2 * random()), destination, run)
   }
 
   /** More workers than slots: one of all workers' together is asked for. */
@@ -60,7 +60,7 @@ export function createGates(deps: GatesDeps): Gates {
   }
 
   function wait(
-    reason: 'rate' | 'slot',
+    reason: 'paused' | 'rate' | 'slot',
     delayMs: number,
     destination: Destination,
     run: DeliveryRun,
@@ -71,9 +71,9 @@ export function createGates(deps: GatesDeps): Gates {
 
   return {
     async check(destination, run) {
-      if (destination.status === 'paused') return park(run)
       const staleMs = staleAtMs(run.data, destination)
-      return staleMs !== undefined && deps.nowMs() >= staleMs ? { kind: 'expired' } : undefined
+      if (staleMs !== undefined && deps.nowMs() >= staleMs) return { kind: 'expired' }
+      return destination.status === 'paused' ? park(destination, run) : undefined
     },
     async takeSlot(destination, run) {
       const taken = slots.take(destination, run.lane, run.waits)

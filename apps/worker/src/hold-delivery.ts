@@ -1,4 +1,5 @@
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
+import { staleAtMs, waitUntilStale } from '@switchhook/core/delivery/freshness'
 import { wholeScheduleMs } from '@switchhook/core/delivery/retry-policy'
 import type { Destination } from '@switchhook/core/event'
 import type { Metrics } from '@switchhook/core/metrics'
@@ -16,6 +17,16 @@ const MAX_OWN_FAULT_WAIT_MS = 300_000
 /** However short its schedule: what we could not even try is not given up at once. */
 const OWN_FAULT_GRACE_MS = 3_600_000
 
+/** A wait of a delivery that ends when it is too old to be sent, if that comes first. */
+export function capAtStale(
+  { nowMs }: Pick<HoldDeps, 'nowMs'>,
+  job: DeliveryJob,
+  destination: Destination,
+  delayMs: number,
+): number {
+  return waitUntilStale(delayMs, staleAtMs(job, destination), nowMs())
+}
+
 /** No delivery waits for ever: when its whole schedule would have run out since, it goes to its fallback. */
 export async function waitUnlessOverdue(
   deps: HoldDeps,
@@ -31,7 +42,8 @@ export async function waitUnlessOverdue(
   const leftMs = Math.max(job.createdAtMs, sinceMs) + scheduleMs - deps.nowMs()
   if (leftMs >= 0) {
     const overdueMs = leftMs + 1 + deps.random() * SPREAD_MS
-    return { kind: 'defer', delayMs: Math.min(await findWaitMs(), overdueMs) }
+    const waitMs = Math.min(await findWaitMs(), overdueMs)
+    return { kind: 'defer', delayMs: capAtStale(deps, job, destination, waitMs) }
   }
   await giveUp(deps, job, destination, attempts, reason, null)
   return DONE

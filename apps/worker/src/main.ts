@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openSharedCircuits, subscribeToCircuits } from '@switchhook/core/circuits'
 import { createEgressWatch } from '@switchhook/core/delivery/own-fault'
 import { createEgressRules } from '@switchhook/core/egress-rules'
+import { limitHeapGrowth } from '@switchhook/core/heap-growth'
 import { createLogger } from '@switchhook/core/log'
 import { createMetrics, createRegistry } from '@switchhook/core/metrics'
 import { startOperationsServer } from '@switchhook/core/operations-server'
@@ -35,6 +36,7 @@ import { createFallbackDeps, createTelling } from './send-fallback-deps.ts'
 import { createMailSender } from './send-mail.ts'
 import { startOperatorNotices } from './send-operator-notice.ts'
 import { createSlots } from './slots.ts'
+import { shareSlowDowns } from './slow-down.ts'
 import { openStores } from './stores.ts'
 import { startUpkeep } from './upkeep.ts'
 
@@ -42,6 +44,7 @@ const FALLBACK_CONCURRENCY = 5
 const DISABLING_EVERY_MS = 5_000
 /** Longer than an ingress takes to accept. */
 const ERASURE_SETTLES_MS = 3_000
+limitHeapGrowth()
 const config = loadConfig(process.env)
 const log = createLogger('worker', config.LOG_LEVEL)
 const registry = createRegistry()
@@ -59,9 +62,10 @@ const history = resources.adopt(
   }, log),
   (writing) => writing.stop(),
 )
+const sharedCircuits = openSharedCircuits(stores.connection)
 const circuits = resources.adopt(
   createCircuitBreakers({
-    shared: openSharedCircuits(stores.connection),
+    shared: sharedCircuits,
     subscribe: (hear) => subscribeToCircuits(stores.circuitSubscriber, hear),
     firstPauseMs: config.CIRCUIT_FIRST_PAUSE_MS,
     maxPauseMs: config.CIRCUIT_MAX_PAUSE_MS,
@@ -108,6 +112,10 @@ const chance = { nowMs: Date.now, random: Math.random }
 const slots = createSlots({
   ...{ ...chance, concurrency: config.WORKER_CONCURRENCY, shareOf: fleet.shareOf },
 })
+const slowDowns = shareSlowDowns({
+  ...{ slots, connection: stores.connection, subscriber: stores.circuitSubscriber },
+  nowMs: Date.now,
+})
 const rateLimits = createRateLimits(stores.connection, Math.random)
 const disabling = resources.adopt(
   startDisabling({
@@ -122,7 +130,7 @@ const deliverDeps: DeliverDeps = {
   prepare: (event, destination, nowMs) =>
     prepareRequest(event, destination, snapshot, openSecrets, nowMs),
   post: (request) => postEvent(agent, request, watch),
-  heed: createHeeding({ slots, disabling, log }),
+  heed: createHeeding({ slots: slowDowns, disabling, log }),
   enqueueFallback: (job) => queues.addFallback(job),
   moveToSlowLane: (job) => queues.addDelivery(job, 'slow'),
   gates: createGates({ ...chance, slots, fleet, rateLimits, parked }),
@@ -148,7 +156,10 @@ resources.defer(
   }),
 )
 resources.defer(
-  startResumingParked({ parked, log, findDestination: (id) => snapshot.findDestination(id) }),
+  startResumingParked({
+    ...{ parked, circuits, log, queues, probeNow: sharedCircuits.probeNow },
+    findDestination: (id) => snapshot.findDestination(id),
+  }),
 )
 const to = config.OPERATOR_EMAIL
 if (to !== undefined) {

@@ -39,6 +39,7 @@ const MAIL_TABLES = [
   'used_replay_links',
   'operator_notices',
 ] as const
+const LONG_WORK_TABLES = ['replays', 'erasures'] as const
 
 /**
  * What one worker at a time does for all: drain the spool, then requeue what was lost; once an hour, make the
@@ -78,7 +79,9 @@ export function startUpkeep(deps: UpkeepDeps): () => Promise<void> {
       await dropOldRows(pool, 'circuit_changes', beforeMs)
       await dropOldRows(pool, 'destination_failures', beforeMs)
       await dropOldRows(pool, 'destination_notices', beforeMs)
-      for (const table of MAIL_TABLES) await dropOldRows(pool, table, beforeMs)
+      for (const table of [...MAIL_TABLES, ...LONG_WORK_TABLES]) {
+        await dropOldRows(pool, table, beforeMs)
+      }
       if (made.length + dropped.length + forgotten > 0) {
         deps.log.info({ made, dropped, dedupe_keys_dropped: forgotten }, 'retention.applied')
       }

@@ -1,4 +1,5 @@
 import { silentLogger } from '@switchhook/core/log'
+import { listAudit } from '@switchhook/core/store/audit-logs'
 import { type DatabaseHandle, openDatabase } from '@switchhook/core/store/database'
 import type { OwnerNotice } from '@switchhook/core/store/failing-destinations'
 import { migrate } from '@switchhook/core/store/migrate'
@@ -35,6 +36,7 @@ beforeEach(async () => {
   isMailServerUp = true
   await database.pool.query('truncate destination_failures, destination_notices, deliveries')
   await database.pool.query('delete from destinations')
+  await database.pool.query('delete from audit_logs')
   await database.pool.query(
     `insert into destinations (id, organization_id, name, url, format, event_types, success_rule, timeout_ms,
        max_attempts, delays_seconds, jitter, max_concurrency, status, secret, fallback_email)
@@ -87,6 +89,21 @@ async function failFor(worker: Disabling, hours: number): Promise<void> {
   }
 }
 
+/** What the audit log tells of it. */
+async function findAudited() {
+  const page = { limit: 10, offset: 0 }
+  const { logs } = await listAudit(database.db, 'org_a', { resourceId: 'dst_a' }, page)
+  return logs.map(({ eventType, apiKeyNumber, resourceName, details, oldValues, newValues }) => ({
+    ...{ eventType, apiKeyNumber, resourceName, details, oldValues, newValues },
+  }))
+}
+
+const auditedFor = (reason: unknown) => ({
+  ...{ eventType: 'destination.disabled', apiKeyNumber: null, resourceName: 'A' },
+  ...{ details: { actor: 'system', reason } },
+  ...{ oldValues: { status: 'active' }, newValues: { status: 'disabled' } },
+})
+
 const kinds = () => told.map(({ kind }) => kind)
 
 describe('a destination from which nothing but failure comes', () => {
@@ -114,6 +131,7 @@ describe('a destination from which nothing but failure comes', () => {
       disabled_reason: told[2]?.reason,
       disabled_at: expect.any(Date),
     })
+    expect(await findAudited()).toEqual([auditedFor(told[2]?.reason)])
     expect(announced).toBe(1)
   })
 
@@ -177,12 +195,14 @@ describe('a destination that answers 410', () => {
     expect(told).toMatchObject([{ kind: 'disabled', reason: 'It answered 410 Gone.' }])
     const { rows } = await database.pool.query('select * from destination_notices')
     expect(rows).toHaveLength(1)
+    expect(await findAudited()).toEqual([auditedFor('It answered 410 Gone.')])
   })
 
   it('stays as it is when its owner has given it another URL meanwhile', async () => {
     const worker = startWorker()
     await worker.disableGone({ id: 'dst_a', url: 'https://before.example/' })
     expect(await statusOf()).toMatchObject({ status: 'active', disabled_reason: null })
+    expect(await findAudited()).toEqual([])
     expect(announced).toBe(0)
   })
 })

@@ -14,6 +14,11 @@ export const RULE = {
 /** How long a circuit is remembered that nobody probes, because nothing is owed to its destination. */
 const KEEP_MS = 86_400_000
 
+/** Deliveries of one circuit that can be woken before their turn: those that asked last. */
+const MAX_WAITING = 10_000
+/** Every worker sees a change of a destination by itself, within this time. */
+const SAME_CHANGE_MS = 5_000
+
 /** Time for the other workers to say how many attempts succeeded with them, before a circuit opens. */
 const ASK_MS = 25
 /** An answer older than that is asked for again. */
@@ -28,6 +33,7 @@ local function stateKey(id) return P .. ':state:' .. id end
 local function leaseKey(id) return P .. ':lease:' .. id end
 local function countsKey(id) return P .. ':counts:' .. id end
 local function failedKey(id) return P .. ':failed:' .. id end
+local function waitingKey(id) return P .. ':waiting:' .. id end
 local function find(id)
   local s = redis.call('hmget', stateKey(id), 'opened', 'pause', 'due', 'probe_ends')
   if not s[1] then return nil end
@@ -122,7 +128,7 @@ local isMine = holder == ARGV[2] or (not holder and circuit and circuit.nextProb
 if not circuit or not isMine then return cjson.encode({ kind = 'ignored', nowMs = now, circuit = circuit }) end
 redis.call('del', leaseKey(id))
 if outcome == 'delivered' then
-  redis.call('del', stateKey(id), countsKey(id), failedKey(id))
+  redis.call('del', stateKey(id), countsKey(id), failedKey(id), waitingKey(id))
   redis.call('zrem', P .. ':open', id)
   announce(id)
 elseif outcome == 'failed' then
@@ -133,16 +139,44 @@ else
 end
 return cjson.encode({ kind = 'settled', nowMs = now, circuit = find(id) })`
 
-/** ARGV: pairs of id and how many turns are wanted. Answers the first turn of each; -1 where the circuit is closed. */
+/**
+ * ARGV: for each circuit its id, how many turns are wanted, how many deliveries follow, and these, which are noted as
+ * waiting. Answers the first turn of each; -1 where the circuit is closed.
+ */
 export const TAKE_TURNS = `${PRELUDE}
-local firsts = {}
-for index = 1, #ARGV, 2 do
-  local key = stateKey(ARGV[index])
-  local isOpen = redis.call('exists', key) == 1
-  local wanted = tonumber(ARGV[index + 1])
-  firsts[#firsts + 1] = isOpen and redis.call('hincrby', key, 'turns', wanted) - wanted or -1
+local firsts, index = {}, 1
+while index <= #ARGV do
+  local id, wanted, last = ARGV[index], tonumber(ARGV[index + 1]), index + 2 + tonumber(ARGV[index + 2])
+  if redis.call('exists', stateKey(id)) == 1 then
+    firsts[#firsts + 1] = redis.call('hincrby', stateKey(id), 'turns', wanted) - wanted
+    for at = index + 3, last do redis.call('zadd', waitingKey(id), now, ARGV[at]) end
+    redis.call('zremrangebyrank', waitingKey(id), 0, -${MAX_WAITING + 1})
+    redis.call('pexpire', waitingKey(id), ${KEEP_MS})
+  else
+    firsts[#firsts + 1] = -1
+  end
+  index = last + 1
 end
 return firsts`
+
+/**
+ * ARGV: id, what the destination is now. Its probe is due, unless one is under way (`probed`: ask again) or another
+ * worker asked for the same change (`known`). Answers the kind, then the deliveries that waited, in the order of their
+ * turns; they are to be woken bit by bit.
+ */
+export const PROBE_NOW = `${PRELUDE}
+local id, change = ARGV[1], ARGV[2]
+local circuit = find(id)
+if not circuit then return { 'closed' } end
+local last = redis.call('hmget', stateKey(id), 'change', 'changed')
+if last[1] == change and now - tonumber(last[2]) < ${SAME_CHANGE_MS} then return { 'known' } end
+if circuit.probeEndsAtMs > 0 then return { 'probed' } end
+redis.call('hset', stateKey(id), 'change', change, 'changed', now)
+pause(id, circuit.openedAtMs, circuit.pauseMs, 0)
+local answer = redis.call('zrange', waitingKey(id), 0, -1)
+redis.call('del', waitingKey(id))
+table.insert(answer, 1, 'due')
+return answer`
 
 /** Answers version, now and each open circuit as JSON. */
 export const LIST = `${PRELUDE}

@@ -2,12 +2,15 @@ import {
   CHANNEL,
   LIST,
   PREFIX,
+  PROBE_NOW,
   READ,
   REPORT,
   SETTLE_PROBE,
   TAKE_PROBE,
   TAKE_TURNS,
 } from './circuits-scripts.ts'
+import { ofMember, toMember } from './parked-deliveries.ts'
+import type { WaitingDelivery } from './queue.ts'
 import type { RedisConnection } from './redis.ts'
 
 /** A circuit that is not closed. All times are Redis's, in ms since 1970. */
@@ -66,6 +69,11 @@ export type CircuitMessage =
   /** Who had successes at this destination should report them. */
   | { readonly kind: 'asked'; readonly id: string }
 
+export type WantedTurns = {
+  readonly count: number
+  readonly deliveries: readonly WaitingDelivery[]
+}
+
 export type CircuitList = {
   readonly version: number
   readonly nowMs: number
@@ -89,8 +97,20 @@ export type SharedCircuits = {
     probe: { readonly lease: string; readonly dueAtMs: number; readonly outcome: ProbeOutcome },
     limits: { readonly maxPauseMs: number; readonly unknownWaitMs: number },
   ): Promise<CircuitAnswer<'settled' | 'ignored'>>
-  /** The first of `count` turns after the next probe, for each; -1 where the circuit is closed. */
-  takeTurns(wanted: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>
+  /** The first of `count` turns after the next probe, for each; -1 where the circuit is closed. Notes who waits. */
+  takeTurns(wanted: ReadonlyMap<string, WantedTurns>): Promise<ReadonlyMap<string, number>>
+  /**
+   * Its destination was mended, as `change` tells: the probe is `due`, and what waited (10,000 at most) is to be woken
+   * bit by bit.
+   * `probed`: one is under way, so ask again. `known`: another worker did it for this change.
+   */
+  probeNow(
+    id: string,
+    change: string,
+  ): Promise<{
+    readonly kind: 'due' | 'probed' | 'known' | 'closed'
+    readonly waiting: readonly WaitingDelivery[]
+  }>
   list(): Promise<CircuitList>
   version(): Promise<number>
 }
@@ -107,8 +127,16 @@ export function openSharedCircuits(connection: RedisConnection): SharedCircuits 
     settleProbe: (id, { lease, dueAtMs, outcome }, { maxPauseMs, unknownWaitMs }) =>
       runJson(SETTLE_PROBE, id, lease, dueAtMs, outcome, maxPauseMs, unknownWaitMs),
     async takeTurns(wanted) {
-      const firsts = (await run(TAKE_TURNS, ...[...wanted].flat())) as number[]
+      const asked = [...wanted].flatMap(([id, { count, deliveries }]) => [
+        ...[id, count, deliveries.length],
+        ...deliveries.map(toMember),
+      ])
+      const firsts = (await run(TAKE_TURNS, ...asked)) as number[]
       return new Map([...wanted.keys()].map((id, index) => [id, firsts[index] ?? -1]))
+    },
+    async probeNow(id, change) {
+      const [kind, ...waiting] = (await run(PROBE_NOW, id, change)) as ['due', ...string[]]
+      return { kind, waiting: waiting.map(ofMember) }
     },
     async list() {
       const [version, nowMs, ...circuits] = (await run(LIST)) as [number, number, ...string[]]

@@ -5,6 +5,12 @@ import type { RedisConnection } from './redis.ts'
 const DESTINATIONS = '{switchhook:parked}:destinations'
 const parkedKey = (destinationId: string): string => `{switchhook:parked}:${destinationId}`
 const AT_ONCE = 200
+/** A delivery as a member of a set. */
+export const toMember = ({ lane, deliveryId }: WaitingDelivery): string => `${lane} ${deliveryId}`
+export function ofMember(member: string): WaitingDelivery {
+  const [lane, deliveryId = ''] = member.split(' ')
+  return { lane: lane as Lane, deliveryId }
+}
 /** A note that outlives its delivery costs nothing but its memory. */
 const KEEP_SECONDS = 35 * 86_400
 
@@ -33,7 +39,7 @@ export function createParkedDeliveries(
   return {
     async note(destinationId, { deliveryId, lane, createdAtMs }) {
       const key = parkedKey(destinationId)
-      const member = `${lane} ${deliveryId}`
+      const member = toMember({ lane, deliveryId })
       await connection.eval(
         PARK,
         2,
@@ -56,10 +62,7 @@ export function createParkedDeliveries(
         const members = taken.flat().filter((_, index) => index % 2 === 0)
         if (members.length === 0) return count
         count += members.length
-        const waiting = members.map((member) => {
-          const [lane, deliveryId = ''] = String(member).split(' ')
-          return { lane: lane as Lane, deliveryId }
-        })
+        const waiting = members.map((member) => ofMember(String(member)))
         await queues.promote(destinationId, waiting)
       }
     },

@@ -26,6 +26,7 @@ export const AUDIT_EVENT_TYPES = [
   'destination.deleted',
   'destination.secret_rotated',
   'destination.tested',
+  'destination.disabled',
   'delivery.replayed',
   'delivery.cancelled',
   'event.replayed',
@@ -48,7 +49,7 @@ export type AuditEntry = {
   readonly organizationId: string
   /** One of `AUDIT_EVENT_TYPES`. */
   readonly eventType: string
-  /** The key that asked; null for the holder of the admin key. */
+  /** The key that asked; null for the holder of the admin key, and for what the gateway does by itself. */
   readonly apiKeyId: string | null
   readonly ipAddress?: string | null
   readonly userAgent?: string | null

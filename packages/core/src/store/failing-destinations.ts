@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely'
 import type pg from 'pg'
 import { type Failing, SILENT_AFTER_MS, WARN_AFTER_MS } from '../delivery/failing-policy.ts'
+import { writeAudit } from './audit-logs.ts'
 import type { Database } from './database.ts'
 import { inConfigTransaction, type Transaction } from './transaction.ts'
 
@@ -151,7 +152,7 @@ export type DisableOrder = Notice & {
 }
 
 /**
- * Disables a destination and owes its owner the news, both or neither. False when it is disabled or deleted already, or
+ * Disables a destination, which the audit log tells, and owes its owner the news, all or nothing. False when it is disabled or deleted already, or
  * has another URL by now. The caller announces the change.
  */
 export async function disableDestination(
@@ -160,16 +161,28 @@ export async function disableDestination(
 ): Promise<boolean> {
   return await inConfigTransaction(db, async (tx) => {
     const query = tx
-      .updateTable('destinations')
-      .set({ status: 'disabled', disabled_at: new Date(nowMs), disabled_reason: reason })
+      .selectFrom('destinations')
+      .select(['organization_id', 'name', 'status'])
       .where('id', '=', destinationId)
       .where('status', '<>', 'disabled')
       .where('deleted_at', 'is', null)
-    const { numUpdatedRows } = await (url === undefined
+      .forUpdate()
+    const before = await (url === undefined
       ? query
       : query.where('url', '=', url)
     ).executeTakeFirst()
-    if (numUpdatedRows === 0n) return false
+    if (before === undefined) return false
+    await tx
+      .updateTable('destinations')
+      .set({ status: 'disabled', disabled_at: new Date(nowMs), disabled_reason: reason })
+      .where('id', '=', destinationId)
+      .execute()
+    await writeAudit(tx, {
+      ...{ organizationId: before.organization_id, eventType: 'destination.disabled' },
+      ...{ apiKeyId: null, resourceType: 'destination', resourceId: destinationId },
+      ...{ resourceName: before.name, action: 'disable', details: { actor: 'system', reason } },
+      ...{ oldValues: { status: before.status }, newValues: { status: 'disabled' } },
+    })
     await insertNotice(tx, 'disabled', { destinationId, reason, failingSinceMs, nowMs })
     return true
   })

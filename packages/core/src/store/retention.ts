@@ -14,6 +14,9 @@ const TABLES = {
   destination_failures: { key: 'destination_id', time: 'last_failed_at' },
   destination_notices: { key: 'id', time: 'created_at' },
   operator_notices: { key: 'day', time: 'sent_at' },
+  // Null, and so never old, while they run.
+  replays: { key: 'id', time: 'finished_at' },
+  erasures: { key: 'id', time: 'finished_at' },
 } as const
 
 const BATCH = 10_000

@@ -12,8 +12,10 @@ export type DestinationSettings = {
   readonly fallbackEmail?: string
   readonly timeoutMs?: number
   readonly maxAttempts?: number
-  /** 0.05 s before every attempt unless told; never jittered. */
+  /** 0.05 s before every attempt unless told. */
   readonly delaysSeconds?: readonly number[]
+  /** False unless told. */
+  readonly jitter?: boolean
   readonly headers?: Readonly<Record<string, string>>
   readonly serviceId?: string
 }
@@ -93,7 +95,7 @@ export async function createTenant(product: Product): Promise<Tenant> {
           retry: {
             max_attempts: maxAttempts,
             delays_seconds: settings.delaysSeconds ?? delays,
-            jitter: false,
+            jitter: settings.jitter ?? false,
           },
           ...(settings.fallbackEmail === undefined
             ? {}

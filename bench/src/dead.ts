@@ -13,6 +13,7 @@ const RATE_PER_SECOND = 500
 const FIRST_PAUSE_MS = 4_000
 const INJECT_PER_SECOND = 2_000
 const OPEN_TIMEOUT_MS = 30_000
+const LOOK_EVERY_MS = 20
 const DRAIN_TIMEOUT_MS = 240_000
 
 /** `evalsha` and `eval` so far: what a job that wakes up costs. */
@@ -35,15 +36,15 @@ function busiestSecond(atMs: readonly number[]): number {
 
 type Pause = { readonly openedAtMs: number; readonly nextProbeAtMs: number }
 
-/** Notes every pause of the circuit until it is closed again. */
-async function watchPauses(rig: DestinationsRig, until: AbortSignal): Promise<Pause[]> {
+/** Notes every pause of the circuit, the first one first, until it is told to stop. */
+function watchPauses(rig: DestinationsRig): { pauses(): Pause[]; stop(): void } {
   const pauses = new Map<number, Pause>()
-  while (!until.aborted) {
+  const look = async (): Promise<void> => {
     const circuit = (await readCircuits(rig.redis, [ID])).get(ID)
     if (circuit !== undefined) pauses.set(circuit.nextProbeAtMs, circuit)
-    await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  return [...pauses.values()]
+  const timer = setInterval(() => void look().catch(() => undefined), LOOK_EVERY_MS)
+  return { pauses: () => [...pauses.values()], stop: () => clearInterval(timer) }
 }
 
 /** What a dead destination with a long backlog costs, and how it comes back. */
@@ -54,11 +55,11 @@ export async function benchDead(context: BenchContext): Promise<BenchResult> {
   await rig.seed([{ id: ID, path: '/dead', ratePerSecond: RATE_PER_SECOND, maxConcurrency: 1_000 }])
   const env = { CIRCUIT_FIRST_PAUSE_MS: String(FIRST_PAUSE_MS) }
   for (let count = 0; count < WORKERS; count += 1) await rig.startWorker(env)
-  const watching = new AbortController()
-  const watched = watchPauses(rig, watching.signal)
+  const watch = watchPauses(rig)
+  context.resources.defer(watch.stop)
 
   await rig.inject(events, INJECT_PER_SECOND, () => ID)
-  const opened = await waitFor(async () => (await readCircuits(rig.redis, [ID])).get(ID), {
+  const opened = await waitFor(async () => watch.pauses()[0], {
     timeoutMs: OPEN_TIMEOUT_MS,
     what: 'the circuit to open',
   })
@@ -84,8 +85,8 @@ export async function benchDead(context: BenchContext): Promise<BenchResult> {
     { timeoutMs: DRAIN_TIMEOUT_MS, everyMs: 200, what: 'all delivered' },
   )
   const drainedAtMs = epochMs()
-  watching.abort()
-  const pauses = await watched
+  watch.stop()
+  const pauses = watch.pauses()
   const { atMs, ids } = await rig.takePaths()
   const arrivals = [...atMs]
 
@@ -137,6 +138,6 @@ export async function benchDead(context: BenchContext): Promise<BenchResult> {
       'Every event arrived and was delivered: checked.',
     ],
     settings: { events, workers: WORKERS, ratePerSecond: RATE_PER_SECOND, scale },
-    details: { opened, pauses, storm: storm.length, whileOpen },
+    details: { opened, pauses, storm, whileOpen, perSecond: Array.from({ length: 100 }, (_, s) => arrivals.filter((ms) => Math.floor((ms - aliveAtMs) / 1000) === s).length) },
   }
 }

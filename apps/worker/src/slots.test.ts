@@ -5,11 +5,15 @@ import { createSlots, type Slot } from './slots.ts'
 const CONCURRENCY = 200
 const OF_LANE = slotsOfLanes(CONCURRENCY)
 
-/** Slots on a clock of their own; `share` in place of a fleet. */
-function createBench(shareOf: (id: string, cap: number) => number = (_id, cap) => cap) {
+/** Slots on a clock of their own, `shareOf` in place of a fleet, and one organization unless it is shared. */
+function createBench(
+  shareOf: (id: string, cap: number) => number = (_id, cap) => cap,
+  isShared = false,
+) {
   let now = 1_000_000
   const slots = createSlots({
     ...{ concurrency: CONCURRENCY, shareOf, nowMs: () => now, random: () => 0.5 },
+    isShared: () => isShared,
   })
   /** `org/dst`: of another organization. */
   const destination = (id: string, maxConcurrency = 50) => ({
@@ -170,5 +174,46 @@ describe('destinations that hang', () => {
       bench.advance(5)
     }
     expect(held).toBeLessThan(170)
+  })
+})
+
+describe('a flood', () => {
+  /** All that its quick destinations get, ten of them with a cap that is no hindrance. */
+  function flood(bench: ReturnType<typeof createBench>, organization: string): Slot[] {
+    const ids = Array.from({ length: 10 }, (_, index) => `${organization}/dst_${index}`)
+    for (const id of ids) bench.attempt(id, 20)
+    return ids.flatMap((id) => bench.takeAll(id))
+  }
+
+  it('of one organization leaves a quarter of the lane to the others, and two floods leave some, too', () => {
+    const bench = createBench(undefined, true)
+    const slots = OF_LANE.messages
+    expect(flood(bench, 'loud')).toHaveLength((slots * 3) / 4)
+    bench.attempt('quiet/dst', 20)
+    expect(bench.take('quiet/dst').kind).toBe('go')
+    flood(bench, 'louder')
+    expect(bench.attempt('quieter/dst', 20)).toBe('go')
+    expect(bench.takeAll('loud/dst_0', { waits: 1 })).toHaveLength(0)
+  })
+
+  it('of the only organization has every slot', () => {
+    const bench = createBench()
+    expect(flood(bench, 'loud').length).toBeGreaterThanOrEqual(OF_LANE.messages)
+  })
+
+  it('comes in its order, at the pace of what it has', () => {
+    const bench = createBench(undefined, true)
+    const taken = flood(bench, 'loud')
+    const waits = Array.from({ length: 300 }, (_, index) => {
+      const answer = bench.take(`loud/dst_${index % 10}`)
+      return answer.kind === 'wait' ? answer.delayMs : Number.NaN
+    })
+    // 20 ms each, sixty at once: 300 of them take 100 ms. A tenth waits for its destination's cap instead.
+    expect(waits.at(-1)).toBeGreaterThanOrEqual(90)
+    expect(waits.at(-1)).toBeLessThan(200)
+    expect(waits.at(-1)).toBeGreaterThan(waits[100] ?? 0)
+    bench.advance(20)
+    for (const slot of taken) slot.settle()
+    expect(bench.takeAll('loud/dst_0', { waits: 1 })).toHaveLength(50)
   })
 })

@@ -13,7 +13,13 @@ import {
 import type { Destination } from '@switchhook/core/event'
 import { LRUCache } from 'lru-cache'
 
-const MAX_DESTINATIONS = 20_000
+/** With the organizations, one for each lane that they use. */
+const MAX_KNOWN = 20_000
+/**
+ * An organization has at most so many times what is free in the lane: 75 of 100 slots if it is the only one that floods,
+ * 43 if two do, and always some are left for who comes behind them (dynamic thresholds, Choudhury and Hahne 1998).
+ */
+const TIMES_FREE = 3
 /** Of a lane's slots, for destinations that have not proved fast, all together: while it may still turn out, and in all. */
 const UNPROVEN_SHARE = 0.25
 const UNPROVEN_SHARE_IN_ALL = 0.5
@@ -57,6 +63,8 @@ export type SlotsOptions = {
   readonly concurrency: number
   /** This worker's part of a destination's cap, above 0; a fraction where workers share a slot. */
   readonly shareOf: (destinationId: string, maxConcurrency: number) => number
+  /** Is there more than one organization? To an only one every slot is open. True unless told. */
+  readonly isShared?: () => boolean
   readonly nowMs: () => number
   readonly random: () => number
 }
@@ -64,22 +72,30 @@ export type SlotsOptions = {
 /**
  * Divides this worker's attempts in flight among the destinations, by what each showed of itself: fast ones have what
  * their cap allows, unproven ones a quarter of the lane in sum (half, with those of them that hang), slow ones only what
- * the slow lane has.
+ * the slow lane has. All of one organization together leave a part of each lane to the others; those put off come in
+ * their order, as if the organization were a destination with that cap.
  */
-export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOptions): Slots {
+export function createSlots(options: SlotsOptions): Slots {
+  const { concurrency, shareOf, isShared = () => true, nowMs, random } = options
   const slotsOf = slotsOfLanes(concurrency)
-  const known = new LRUCache<string, DestinationSlots>({ max: MAX_DESTINATIONS })
+  const known = new LRUCache<string, DestinationSlots>({ max: MAX_KNOWN })
   const unproven = Object.fromEntries(
     LANES.map((lane) => [lane, new Map<Slot, Unproven>()] as const),
   ) as Record<Lane, Map<Slot, Unproven>>
+  const inFlight = { calls: 0, messages: 0, records: 0, slow: 0 } satisfies Record<Lane, number>
   const slowLimit = Math.max(1, Math.floor(slotsOf.slow * SLOW_SHARE))
 
-  function find(destinationId: string): DestinationSlots {
-    const found = known.get(destinationId)
+  function find(id: string): DestinationSlots {
+    const found = known.get(id)
     if (found !== undefined) return found
     const made = createDestinationSlots()
-    known.set(destinationId, made)
+    known.set(id, made)
     return made
+  }
+
+  function limitOfOrganization(lane: Lane): number {
+    if (!isShared()) return Number.POSITIVE_INFINITY
+    return Math.max(1, TIMES_FREE * (slotsOf[lane] - inFlight[lane]))
   }
 
   function hasUnproven(lane: Lane, organizationId: string, now: number): boolean {
@@ -94,18 +110,34 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
     return isFree(places, 1) && isFree(own, UNPROVEN_SHARE_OF_ORGANIZATION)
   }
 
-  function start(slots: DestinationSlots, lane: Lane, unprovenOf: string | undefined): Slot {
+  function start(
+    slots: DestinationSlots,
+    ofOrganization: DestinationSlots,
+    lane: Lane,
+    unprovenOf: string | undefined,
+  ): Slot {
     const attempt = startAttempt(slots, nowMs())
+    const among = startAttempt(ofOrganization, nowMs())
+    inFlight[lane] += 1
     let isOver = false
     function end(note: () => void): void {
       if (isOver) return
       isOver = true
+      inFlight[lane] -= 1
       unproven[lane].delete(slot)
       note()
     }
     const slot: Slot = {
-      settle: () => end(() => endAttempt(slots, attempt, nowMs())),
-      giveBack: () => end(() => forgetAttempt(slots, attempt)),
+      settle: () =>
+        end(() => {
+          endAttempt(slots, attempt, nowMs())
+          endAttempt(ofOrganization, among, nowMs())
+        }),
+      giveBack: () =>
+        end(() => {
+          forgetAttempt(slots, attempt)
+          forgetAttempt(ofOrganization, among)
+        }),
     }
     if (unprovenOf !== undefined) {
       unproven[lane].set(slot, { sinceMs: nowMs(), organizationId: unprovenOf })
@@ -126,7 +158,16 @@ export function createSlots({ concurrency, shareOf, nowMs, random }: SlotsOption
       const share = Math.min(shareOf(id, maxConcurrency), atOnce)
       const hasRoom = !isUnproven || hasUnproven(lane, organizationId, now)
       if (hasRoom && hasSlot(slots, Math.ceil(share), lane, waits, now)) {
-        return { kind: 'go', slot: start(slots, lane, isUnproven ? organizationId : undefined) }
+        const ofOrganization = find(`${lane} ${organizationId}`)
+        if (!hasSlot(ofOrganization, limitOfOrganization(lane), lane, waits, now)) {
+          const atOnce = Math.max(1, ofOrganization.startedAtMs.size)
+          return {
+            kind: 'wait',
+            delayMs: queueUp(ofOrganization, atOnce, lane, waits, now, random()),
+          }
+        }
+        const unprovenOf = isUnproven ? organizationId : undefined
+        return { kind: 'go', slot: start(slots, ofOrganization, lane, unprovenOf) }
       }
       return { kind: 'wait', delayMs: queueUp(slots, share, lane, waits, now, random()) }
     },

@@ -63,8 +63,17 @@ export function behave(
         note(is2xx(status) && !request.socket.destroyed)
         response.writeHead(status, headers).end(body)
       }
-      if (delayMs === undefined) answer()
-      else setTimeout(answer, delayMs).unref()
+      if (delayMs === undefined) {
+        answer()
+        return
+      }
+      const timer = setTimeout(answer, delayMs).unref()
+      // Nobody is left to answer: noted now, since whoever keeps notes may be gone by then.
+      response.once('close', () => {
+        if (response.writableEnded) return
+        clearTimeout(timer)
+        note(false)
+      })
       return
     }
     case 'hang':

@@ -72,6 +72,7 @@ export type Snapshot = {
   /** Takes the changes over, one row at a time. */
   apply(changes: ConfigChanges): void
   hasOrganization(id: string): boolean
+  countOrganizations(): number
   findApiKey(id: string): ApiKey | undefined
   /** More than one tenant may have registered an account; a signature tells whose it is. */
   findAccounts(provider: ProviderName, accountSid: string): readonly ProviderAccount[]
@@ -211,6 +212,7 @@ export function createSnapshot(): Snapshot {
       for (const row of changes.destinations) applyDestination(row)
     },
     hasOrganization: (id) => organizations.has(id),
+    countOrganizations: () => organizations.size,
     findApiKey: (id) => apiKeys.get(id),
     findAccounts: (provider, accountSid) => accountsBySid.find(accountKey(provider, accountSid)),
     findAccountByToken: (tokenHash) => accountsByToken.get(tokenHash),

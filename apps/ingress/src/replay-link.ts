@@ -20,7 +20,11 @@ import {
   type LinkedDelivery,
   useLink,
 } from '@switchhook/core/store/replay-links'
-import { inReplayTransaction, insertReplay } from '@switchhook/core/store/replays'
+import {
+  EventNotKeptError,
+  inReplayTransaction,
+  insertReplay,
+} from '@switchhook/core/store/replays'
 import { isStoreUnavailable } from '@switchhook/core/store/unavailable'
 import { type Request, type Response, Router } from 'express'
 import { LINK_HEADERS, type LinkView, renderLinkPage } from './replay-link-page.ts'
@@ -97,14 +101,18 @@ async function enqueueAll(deps: ReplayLinkDeps, made: readonly DigestReplay[]): 
       const event = events.get(owed.eventId)
       if (event === undefined) return []
       const { deliveryId, destinationId, createdAtMs } = owed
-      const ref = { deliveryId, destinationId, createdAtMs, priorAttempts: 0, requeued: false }
+      // Looked at before it is sent: an erasure may end while the job is on its way.
+      const ref = { deliveryId, destinationId, createdAtMs, priorAttempts: 0, requeued: true }
       return [createDeliveryJob(ref, event, 'small')]
     })
     await Promise.all(jobs.map((job) => deps.enqueueDelivery(job)))
   }
 }
 
-/** Makes the deliveries and marks the link, in one commit. Undefined when somebody was faster. */
+/**
+ * Makes the deliveries and marks the link, in one commit. Undefined when somebody was faster. Throws
+ * `EventNotKeptError`, with the link unused, when an erasure was.
+ */
 async function replay(
   deps: ReplayLinkDeps,
   subject: ReplaySubject,
@@ -117,7 +125,7 @@ async function replay(
     if (single === undefined) made = await insertDigestReplays(tx, subject, nowMs)
     else {
       const event = await findEvent(tx, organizationId, single.eventId)
-      if (event === undefined) throw new Error('the event was dropped meanwhile')
+      if (event === undefined) throw new EventNotKeptError('the event was dropped meanwhile')
       const owed = await insertReplay(tx, event, single, nowMs)
       made = [{ ...owed, eventId: event.id, eventReceivedAtMs: event.receivedAtMs }]
     }
@@ -133,7 +141,10 @@ async function replay(
 async function useToken(deps: ReplayLinkDeps, subject: ReplaySubject): Promise<LinkView> {
   const looked = await look(deps, subject)
   if (looked.view.kind !== 'offer') return looked.view
-  const made = await replay(deps, subject, looked)
+  const made = await replay(deps, subject, looked).catch((error: unknown) => {
+    if (error instanceof EventNotKeptError) return undefined
+    throw error
+  })
   if (made === undefined) return (await look(deps, subject)).view
   deps.log.info({ subject, count: made.length }, 'replay_link.used')
   await enqueueAll(deps, made).catch((error: unknown) => {

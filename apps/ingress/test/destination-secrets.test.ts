@@ -99,6 +99,34 @@ describe('rotating what a destination is signed with', () => {
     const expiresAtMs = stored(id)?.previousEd25519KeyExpiresAtMs
     expect(isAbout(expiresAtMs, Date.now() + 24 * HOUR_MS)).toBe(true)
   })
+
+  it.each(['hmac', 'ed25519'] as const)(
+    'within the overlap of the last time is a conflict, unless an overlap is given: %s',
+    async (type) => {
+      const { id } = await tenant.create('/api/v1/destinations', { url: HOOK })
+      const path = `/api/v1/destinations/${id}/rotate-secret`
+      const rotate = (more: object = {}) => tenant.call('POST', path, { type, ...more })
+      // The first pair takes nobody's place.
+      if (type === 'ed25519') expect((await rotate()).status).toBe(200)
+      expect((await rotate()).status).toBe(200)
+      const before = stored(id)
+      const endsAtMs =
+        type === 'hmac' ? before?.previousSecretExpiresAtMs : before?.previousEd25519KeyExpiresAtMs
+      const refused = await rotate()
+      expect([refused.status, Object.keys(refused.body)]).toEqual([409, ['detail']])
+      expect(refused.body.detail).toContain(new Date(endsAtMs ?? 0).toISOString())
+      expect(refused.body.detail).toContain('overlap_seconds')
+      expect(stored(id)).toEqual(before)
+      // The other kind has an overlap of its own.
+      const other = type === 'hmac' ? 'ed25519' : 'hmac'
+      expect((await rotate({ type: other })).status).toBe(200)
+
+      expect((await rotate({ overlap_seconds: 3600 })).status).toBe(200)
+      expect((await rotate()).status).toBe(409)
+      expect((await rotate({ overlap_seconds: 0 })).status).toBe(200)
+      expect((await rotate()).status).toBe(200)
+    },
+  )
 })
 
 describe('a destination that the gateway disabled', () => {

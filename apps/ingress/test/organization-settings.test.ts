@@ -49,6 +49,28 @@ describe('the settings of an organization', () => {
     expect(cleared.body).toEqual({ ...all, operations_destination_id: null })
   })
 
+  it('forget an operations destination that is deleted, and no other', async () => {
+    const make = () => tenant.create('/api/v1/destinations', { url: 'https://example.com/' })
+    const [told, other] = [await make(), await make()]
+    await tenant.call('PATCH', PATH, { operations_destination_id: told.id })
+    const known = async () => [
+      (await tenant.call('GET', PATH)).body.operations_destination_id,
+      app.deps.snapshot.findOrganization(tenant.id)?.operationsDestinationId,
+    ]
+    await tenant.call('DELETE', `/api/v1/destinations/${other.id}`)
+    expect(await known()).toEqual([told.id, told.id])
+    await tenant.call('DELETE', `/api/v1/destinations/${told.id}`)
+    expect(await known()).toEqual([null, null])
+
+    const assistant = await tenant.create('/api/v1/assistants', { name: 'A' })
+    const scoped = { url: 'https://example.com/', assistant_id: assistant.id }
+    const { id } = await tenant.create('/api/v1/destinations', scoped)
+    await tenant.call('PATCH', PATH, { operations_destination_id: id })
+    expect(await known()).toEqual([id, id])
+    await tenant.call('DELETE', `/api/v1/assistants/${assistant.id}`)
+    expect(await known()).toEqual([null, null])
+  })
+
   it("never name another organization's destination", async () => {
     const other = await app.createTenant()
     const theirs = await other.create('/api/v1/destinations', { url: 'https://example.com/' })

@@ -13,6 +13,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createApp } from '../src/app.ts'
 import { closeServer, listen } from '../src/http-server.ts'
 import { createReplayLinkRouter } from '../src/replay-link.ts'
+import { eraseMeanwhile } from './erase-meanwhile.ts'
 import { type ReadSideApp, startReadSideApp, type Tenant } from './read-side-app.ts'
 import { type Stored, store } from './stored-rows.ts'
 
@@ -122,7 +123,10 @@ describe('the link in a mail', () => {
     expect(first).toMatchObject({ id: deliveryId, state: 'emailed' })
     expect(second).toMatchObject({ state: 'pending', replay_of: deliveryId })
     expect(enqueued).toMatchObject([
-      { deliveryId: second.id, destinationId: tenant.destinationId, event: { id: event.id } },
+      {
+        ...{ deliveryId: second.id, destinationId: tenant.destinationId, requeued: true },
+        event: { id: event.id },
+      },
     ])
     const { rows } = await app.database.pool.query(
       'select event_type, api_key_id, details from audit_logs where resource_id = $1',
@@ -191,6 +195,15 @@ describe('the link in a mail', () => {
     await pool.query(`update events set erased_at = now() where id = $1`, [kept.event.id])
     await pool.query('truncate used_replay_links')
     expect((await ask('POST', token)).text).toContain('no longer kept')
+  })
+
+  it('makes nothing and is not used up when an erasure takes the payload meanwhile', async () => {
+    const { event, deliveryId } = await emailed()
+    const press = () => ask('POST', tokenOf(deliveryId))
+    const { status, text } = await eraseMeanwhile(app.database, event.id, press)
+    expect([status, text]).toEqual([409, expect.stringContaining('no longer kept')])
+    expect(await deliveriesOf(event.id)).toHaveLength(1)
+    expect(enqueued).toEqual([])
   })
 
   it('answers 503 while the database is away, and works afterwards', async () => {

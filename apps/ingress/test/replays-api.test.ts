@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eraseMeanwhile } from './erase-meanwhile.ts'
 import { type ReadSideApp, startReadSideApp, type Tenant } from './read-side-app.ts'
 import { type Stored, store } from './stored-rows.ts'
 
@@ -50,6 +51,7 @@ describe('POST /api/v1/deliveries/{id}/replay', () => {
         expect.objectContaining({
           destinationId: tenant.destinationId,
           createdAtMs: Date.parse(answer.body.created_at),
+          requeued: true, // an erasure may end before the worker comes to it
           event: expect.objectContaining({ id: event.id, payload: 'Body=hello' }),
         }),
       ])
@@ -83,6 +85,22 @@ describe('POST /api/v1/deliveries/{id}/replay', () => {
     await app.database.pool.query('delete from events where id = $1', [event.id])
     expect((await act(`deliveries/${deliveryId}/replay`)).status).toBe(409)
   })
+
+  it.each(['deliveries', 'events'])(
+    'is a conflict when an erasure takes its payload meanwhile, of %s alike',
+    async (kind) => {
+      const { event, deliveryId } = await store(app, tenant)
+      const id = kind === 'events' ? event.id : deliveryId
+      const ask = () => act(`${kind}/${id}/replay`)
+      const answer = await eraseMeanwhile(app.database, event.id, ask)
+      expect([answer.status, answer.body]).toEqual([
+        409,
+        { detail: 'Its payload is no longer kept' },
+      ])
+      expect(app.enqueued.filter((job) => job.event.id === event.id)).toEqual([])
+      expect((await show(`events/${event.id}`)).deliveries).toHaveLength(1)
+    },
+  )
 
   it('is accepted while the queue is away: Postgres owes it', async () => {
     const { deliveryId } = await store(app, tenant)

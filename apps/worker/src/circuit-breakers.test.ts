@@ -120,6 +120,13 @@ describe('a circuit that a worker opened alone', () => {
 })
 
 describe('the breakers', () => {
+  it('count no attempt that a stopping worker cut off', async () => {
+    const cutOff = { ...REFUSED, outcome: 'unreachable', wasCutOff: true } as const
+    for (let index = 0; index < 30; index += 1) await attempt(`dlv_${index}`, cutOff)
+    expect(circuits.holdMs('dst_1')).toBe(0)
+    expect(sent).toBe(30)
+  })
+
   it('pass on what an attempt throws, rather than take it for a full circuit', async () => {
     const fault = new TypeError('a bug')
     const run = circuits.run({ id: 'dst_1', timeoutMs: 1 }, 'dlv_1', () => Promise.reject(fault))

@@ -38,7 +38,7 @@ async function runAttempt(attempt: Attempt): Promise<AttemptResult> {
 
 function endOf(result: AttemptResult): AttemptEnd {
   if (result.outcome === 'delivered') return 'delivered'
-  return result.isOurFault === true ? 'unknown' : 'failed'
+  return result.isOurFault === true || result.wasCutOff === true ? 'unknown' : 'failed'
 }
 
 type Circuit = {

@@ -60,6 +60,29 @@ describe('a delivery that a gate holds back', () => {
     expect(await own.run({ waits: 5 })).toEqual({ kind: 'defer', delayMs })
   })
 
+  it('by an open circuit has twice the first pause before its first attempt, however short its schedule', async () => {
+    const circuits = {
+      ...{ holdMs: () => 30_000, heldSinceMs: () => RECEIVED_AT_MS + 5_000 },
+      ...{ turnMs: async () => 31_000, run: async () => 'held' as const },
+    }
+    const retry = { maxAttempts: 1, delaysSeconds: [], jitter: false }
+    const at = (ageMs: number) =>
+      createDeliverBench({
+        ...{ circuits, firstAttemptGraceMs: 60_000, nowMs: () => RECEIVED_AT_MS + ageMs },
+        findDestination: async () => sampleDestination({ retry }),
+      })
+    expect(await at(5_001).run()).toEqual({ kind: 'defer', delayMs: 31_000 })
+    expect(await at(65_000).run()).toMatchObject({ kind: 'defer' })
+    expect(await at(65_001).run()).toEqual({ kind: 'done' })
+    // Once tried it has no more than its schedule.
+    const findDestination = async () => sampleDestination({ retry: { ...retry, maxAttempts: 2 } })
+    const tried = createDeliverBench({
+      ...{ circuits, findDestination, firstAttemptGraceMs: 60_000 },
+      nowMs: () => RECEIVED_AT_MS + 5_001,
+    })
+    expect(await tried.run({ run: 2 })).toEqual({ kind: 'done' })
+  })
+
   it('because its destination is slow goes on in the slow lane, its attempts counted, and looks there first', async () => {
     const moved: DeliveryJob[] = []
     const bench = createDeliverBench({

@@ -84,6 +84,28 @@ describe('after the death of its worker a delivery', () => {
     expect(bench.records).toMatchObject([{ attempts: 2, state: 'delivered' }])
   })
 
+  it('that may have cost a row of the log is counted, once it goes on without knowing', async () => {
+    const cut = async (bench: ReturnType<typeof createBench>) =>
+      /switchhook_log_rows_cut_total (\d+)/.exec(await bench.registry.metrics())?.[1]
+    const run = { run: 3, interrupted: true, lostRuns: 2 }
+    const unknown = createBench(undefined)
+    await unknown.run(run)
+    expect(await cut(unknown)).toBe('2')
+    await unknown.run({ ...run, run: 4, lostRuns: 0 })
+    expect(await cut(unknown)).toBe('2')
+    const gone = createBench(undefined, { findDestination: async () => undefined })
+    await gone.run(run)
+    expect(await cut(gone)).toBe('2')
+    // It looks again before it goes on; and what Postgres tells is written down.
+    const own = { ...REFUSED, isOurFault: true } as const
+    const waiting = createBench(undefined, { post: async () => own })
+    await waiting.run({ ...run, run: 1 })
+    expect(await cut(waiting)).toBe('0')
+    const known = createBench({ attempts: 0 })
+    await known.run(run)
+    expect(await cut(known)).toBe('0')
+  })
+
   it('is mailed without another request when its attempts are used up', async () => {
     const bench = createBench({ attempts: 2 })
     expect(await bench.run({ run: 4, interrupted: true })).toEqual({ kind: 'done' })
@@ -138,6 +160,25 @@ describe('after the death of its worker a delivery', () => {
     const bench = createBench({ attempts: 1 }, { findDestination: async () => undefined })
     await bench.run({ run: 2, interrupted: true })
     expect(bench.happened).toEqual(['recorded cancelled'])
+  })
+})
+
+describe('an attempt that its stopping worker does not wait for', () => {
+  it('counts and is logged, and says nothing about the destination', async () => {
+    const heeded: unknown[] = []
+    const heed = async (...about: unknown[]) => void heeded.push(about)
+    const cutOff = {
+      ...REFUSED,
+      statusCode: null,
+      outcome: 'unreachable',
+      wasCutOff: true,
+    } as const
+    const bench = createDeliverBench({ heed, post: async () => cutOff })
+    expect(await bench.run()).toEqual({ kind: 'retry', delayMs: 5_000 })
+    expect(bench.records).toMatchObject([{ attempts: 1, attempt: { attempt: 1 } }])
+    expect(heeded).toEqual([])
+    await createDeliverBench({ heed, post: async () => REFUSED }).run()
+    expect(heeded).toHaveLength(1)
   })
 })
 

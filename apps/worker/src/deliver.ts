@@ -1,4 +1,4 @@
-import type { AttemptResult } from '@switchhook/core/delivery/attempt'
+import { type AttemptResult, CUT_OFF } from '@switchhook/core/delivery/attempt'
 import { type DeliveryJob, decodeEvent } from '@switchhook/core/delivery/delivery-job'
 import { type NextStep, nextStep } from '@switchhook/core/delivery/next-step'
 import type { AcceptedEvent, Destination } from '@switchhook/core/event'
@@ -19,6 +19,8 @@ import type { Slot } from './slots.ts'
 /** What delivering needs, and no more. */
 export type DeliverDeps = EndDeliveryDeps & {
   readonly random: () => number
+  /** However short its schedule, an open circuit holds it so long before its first attempt: a probe may close it. */
+  readonly firstAttemptGraceMs: number
   /** Undefined when there is none, looked up in Postgres if need be; throws when that cannot be told now. */
   readonly findDestination: (id: string) => Promise<Destination | undefined>
   /** Undefined when Postgres knows nothing of it, or is away. */
@@ -38,7 +40,7 @@ export type DeliverDeps = EndDeliveryDeps & {
   readonly moveToSlowLane: (job: DeliveryJob) => Promise<void>
   readonly metrics: Pick<
     Metrics,
-    'attempts' | 'attemptDuration' | 'deliveryLatency' | 'deliveries' | 'ownFaults'
+    'attempts' | 'attemptDuration' | 'deliveryLatency' | 'deliveries' | 'ownFaults' | 'logRowsCut'
   >
 }
 
@@ -47,7 +49,7 @@ const DONE: JobStep = { kind: 'done' }
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
 const LOST_ATTEMPT: AttemptResult = {
   outcome: 'unreachable',
-  error: 'The worker stopped during this attempt; whether the destination got it is not known.',
+  error: CUT_OFF,
   ...{ statusCode: null, responseBody: null, responseTimeMs: 0, retryAfterMs: null },
 }
 
@@ -137,6 +139,18 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   const job = run.data
   const mustLook = run.interrupted || job.requeued
   const progress = mustLook ? await deps.findProgress(job) : undefined
+  const step = await goOn(deps, run, progress)
+  // What was cut off may have no row, and is not looked for any more: this run went on after it.
+  if (progress === undefined && step.kind !== 'defer') deps.metrics.logRowsCut.inc(run.lostRuns)
+  return step
+}
+
+async function goOn(
+  deps: DeliverDeps,
+  run: DeliveryRun,
+  progress: DeliveryProgress | undefined,
+): Promise<JobStep> {
+  const job = run.data
   const attempt = Math.max(job.priorAttempts + run.run, (progress?.attempts ?? 0) + 1)
 
   const destination = await deps.findDestination(job.destinationId)
@@ -174,7 +188,8 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
     // Time before it opened, in a pause or a queue, is not the circuit's; and a probe may close it any moment.
     const sinceMs = deps.circuits.heldSinceMs(job.destinationId)
     if (sinceMs === undefined) return { kind: 'defer', delayMs: await turn() }
-    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason, sinceMs)
+    const graceMs = attempt === 1 ? deps.firstAttemptGraceMs : 0
+    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason, sinceMs, graceMs)
   }
   const gate = await deps.gates.takeSlot(destination, run)
   if (gate.kind !== 'go') return holdBack(deps, job, attempt - 1, gate)
@@ -224,7 +239,7 @@ async function makeAttempt(
     planned.kind === 'retry'
       ? { kind: 'retry', delayMs: capAtStale(deps, job, destination, planned.delayMs) }
       : planned
-  await deps.heed(destination, result, step)
+  if (result.wasCutOff !== true) await deps.heed(destination, result, step)
   const record = toAttemptRecord(attempt, attemptedAtMs, event.type, request, result)
   try {
     await recordStep(deps, job, destination, attempt, record, step)

@@ -156,4 +156,28 @@ describe('a destination over TLS', () => {
     expect(hanging).toMatchObject({ outcome: 'timed_out', statusCode: null })
     expect(hanging.responseTimeMs).toBeLessThan(1_500)
   })
+
+  it('refuses the handshake of TLS 1.2 for want of a certificate of ours, and is told so', async () => {
+    const asking: ServerOptions = { requestCert: true, ca: [stranger.cert], maxVersion: 'TLSv1.2' }
+    const server = await startTlsServer({ ...good, ...asking })
+    expect(await post(server.port)).toMatchObject({
+      ...{ outcome: 'unreachable', statusCode: null },
+      error: 'The destination refused the TLS handshake.',
+    })
+    expect(server.requests()).toBe(0)
+  })
+
+  it('is verified whatever NODE_TLS_REJECT_UNAUTHORIZED says', async () => {
+    const server = await startTlsServer(createCertificate({ hosts: [HOST] }))
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+    onTestFinished(() => {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED
+    })
+    expect((await post(server.port)).error).toBe('The certificate is self-signed.')
+    expect(server.requests()).toBe(0)
+    // It does say it: a client of Node's own gets through.
+    const socket = connect({ host: '127.0.0.1', port: server.port, servername: HOST })
+    await once(socket, 'secureConnect')
+    socket.destroy()
+  })
 })

@@ -14,10 +14,12 @@ const MAX_CONNECTIONS_PER_ORIGIN = 256
 const KEEP_ALIVE_MS = 15_000
 const MAX_HEADER_BYTES = 16_384
 
-/** Of every connection to a destination, whichever way it takes. Certificates are verified: Node's default. */
+/** Of every connection to a destination, whichever way it takes. */
 export const TLS_OPTIONS: buildConnector.BuildOptions = {
   timeout: CONNECT_TIMEOUT_MS,
   minVersion: 'TLSv1.2',
+  // Node's default, but for NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment.
+  rejectUnauthorized: true,
   // One connection is one attempt's: a reset must not take a hundred others with it.
   allowH2: false,
   maxCachedSessions: 5_000,

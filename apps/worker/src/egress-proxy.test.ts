@@ -47,6 +47,28 @@ function post(url: string, { proxyUrl = proxy.url, rules = loopback, resolve }: 
 }
 
 describe('deliveries through a proxy', () => {
+  it('are not asked of one over TLS that cannot be verified, whatever NODE_TLS_REJECT_UNAUTHORIZED says', async () => {
+    const asked: (string | undefined)[] = []
+    const server = createServer(createCertificate({ hosts: ['127.0.0.1'] }))
+    server.on('tlsClientError', () => undefined)
+    server.on('connect', ({ url }, socket) => {
+      asked.push(url)
+      socket.end('HTTP/1.1 403 No\r\n\r\n')
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+    onTestFinished(() => {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED
+      server.closeAllConnections()
+      server.close()
+    })
+    const { port } = server.address() as AddressInfo
+    const result = await post(receiver.url, { proxyUrl: `https://127.0.0.1:${port}` })
+    expect(result).toMatchObject({ isOurFault: true })
+    expect(asked).toEqual([])
+  })
+
   it('reach a destination over plain http by CONNECT, and the proxy sees nothing of the request', async () => {
     const result = await post(`${receiver.url}/hook`)
     expect(result).toMatchObject({ outcome: 'delivered', statusCode: 200 })

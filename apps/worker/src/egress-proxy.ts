@@ -53,6 +53,7 @@ function openTunnel(proxy: URL, authority: string, settle: Settle): void {
       ...(proxy.username === '' ? {} : { 'proxy-authorization': authorization }),
     },
     agent: false,
+    rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
   })
   const connecting = setTimeout(() => {
     if (!isConnected)

@@ -2,6 +2,7 @@ import type { Logger } from '@switchhook/core/log'
 import type { Queues } from '@switchhook/core/queue'
 import type { Spool } from '@switchhook/core/spool'
 import { type DatabaseHandle, isDataError } from '@switchhook/core/store/database'
+import { areInDigestOnItsWay } from '@switchhook/core/store/mail-digest-lines'
 import {
   advanceErasure,
   type Erasure,
@@ -47,15 +48,17 @@ type Step = Erasure | 'wait'
 
 /**
  * Takes what is to be done for these events away from the workers, and cancels it. False while a worker has some of it
- * in hand: what it does would be written down after the erasure. First the jobs: the other way round they would still
- * be sent.
+ * in hand: what it does would be written down after the erasure; or while a digest that names them is on its way, which
+ * is in the hand of whoever sends it. First the jobs: the other way round they would still be sent.
  */
 async function takeAway(
   { database, queues }: ErasePersonDeps,
   events: readonly EventRef[],
 ): Promise<{ isQuiet: boolean; cancelled: number }> {
   const unsettled = await findUnsettled(database.db, events)
-  if (unsettled.length === 0) return { isQuiet: true, cancelled: 0 }
+  if (unsettled.length === 0) {
+    return { isQuiet: !(await areInDigestOnItsWay(database.pool, events)), cancelled: 0 }
+  }
   const drop = async (deliveries: readonly OwedDelivery[]) => {
     for (const { id, destinationId } of deliveries) await queues.removeDelivery(id, destinationId)
   }
@@ -65,7 +68,8 @@ async function takeAway(
   await drop(unsettled)
   const jobs = unsettled.map(({ id, destinationId }) => ({ deliveryId: id, destinationId }))
   const missing = await queues.findMissing(jobs)
-  return { isQuiet: missing.size === jobs.length, cancelled }
+  const isInHand = missing.size < jobs.length || (await areInDigestOnItsWay(database.pool, events))
+  return { isQuiet: !isInHand, cancelled }
 }
 
 type Found = {

@@ -111,6 +111,7 @@ const parked = createParkedDeliveries(stores.connection, queues)
 const chance = { nowMs: Date.now, random: Math.random }
 const slots = createSlots({
   ...{ ...chance, concurrency: config.WORKER_CONCURRENCY, shareOf: fleet.shareOf },
+  isShared: () => snapshot.countOrganizations() > 1,
 })
 const slowDowns = shareSlowDowns({
   ...{ slots, connection: stores.connection, subscriber: stores.circuitSubscriber },
@@ -127,6 +128,7 @@ const disabling = resources.adopt(
 )
 const deliverDeps: DeliverDeps = {
   ...{ ...shared, random: Math.random, circuits },
+  firstAttemptGraceMs: 2 * config.CIRCUIT_FIRST_PAUSE_MS,
   prepare: (event, destination, nowMs) =>
     prepareRequest(event, destination, snapshot, openSecrets, nowMs),
   post: (request) => postEvent(agent, request, watch),
@@ -163,7 +165,8 @@ resources.defer(
 )
 const to = config.OPERATOR_EMAIL
 if (to !== undefined) {
-  resources.defer(startOperatorNotices({ pool: stores.upkeepPool, sender, to, log }))
+  const { RETENTION_DAYS: retentionDays } = config
+  resources.defer(startOperatorNotices({ pool: stores.upkeepPool, sender, to, retentionDays, log }))
 }
 await Promise.all([fleet.joined, circuits.waitUntilLoaded()])
 const consumer = { connection: stores.consuming, lockMs: config.WORKER_LOCK_MS, log }

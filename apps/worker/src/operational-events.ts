@@ -8,6 +8,7 @@ import type { PlatformPayload } from '@switchhook/core/providers/platform'
 import type { Queues } from '@switchhook/core/queue'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
 import type { Spool } from '@switchhook/core/spool'
+import type { DeliveryRecord } from '@switchhook/core/store/delivery-log'
 import type { JournalEntry, JournalResult } from '@switchhook/core/store/journal'
 import type { RecordDelivery } from './recorder.ts'
 
@@ -155,6 +156,22 @@ export function createOperationalEvents(deps: OperationalEventsDeps): TellOperat
   }
 }
 
+/** Nothing of operational events themselves. */
+export function toGivenUpChanges(
+  delivery: Pick<
+    DeliveryRecord,
+    'deliveryId' | 'destinationId' | 'eventId' | 'eventType' | 'attempts' | 'reason'
+  >,
+  atMs: number,
+): OperationalChange[] {
+  const { deliveryId, destinationId, eventId: event_id, eventType, attempts } = delivery
+  if (eventType === 'operational') return []
+  const reason = delivery.reason ?? ''
+  const data = { delivery_id: deliveryId, event_id, event_type: eventType, attempts, reason }
+  const message = `A delivery of ${eventType} was given up after ${attempts} attempts. ${reason}`
+  return [{ name: 'delivery.given_up', destinationId, key: deliveryId, atMs, message, data }]
+}
+
 /**
  * Records, and tells of each delivery that is given up. Told first: a worker that dies between the two does both again,
  * and the event has the same id.
@@ -165,14 +182,8 @@ export function createTellingRecorder(
   nowMs: () => number,
 ): RecordDelivery {
   return async function recordAndTell(entry) {
-    const { deliveryId, destinationId, eventId: event_id, eventType, attempts } = entry
-    if (entry.state === 'given_up' && eventType !== 'operational') {
-      const reason = entry.reason ?? ''
-      const data = { delivery_id: deliveryId, event_id, event_type: eventType, attempts, reason }
-      const message = `A delivery of ${eventType} was given up after ${attempts} attempts. ${reason}`
-      const change = { name: 'delivery.given_up', key: deliveryId, message, data } as const
-      await tell([{ ...change, destinationId, atMs: nowMs() }])
-    }
+    const changes = entry.state === 'given_up' ? toGivenUpChanges(entry, nowMs()) : []
+    if (changes.length > 0) await tell(changes)
     await record(entry)
   }
 }

@@ -86,3 +86,18 @@ describe('a kept-alive connection', () => {
     }
   })
 })
+
+describe('a request that is under way when the agent is destroyed', () => {
+  it('was cut off by us, which is not the same as a destination that closes', async () => {
+    const ours = createEgressAgent(rules)
+    const { url } = await startServer(() => void ours.destroy())
+    const request = { url, headers: {}, body: Buffer.from(BODY), timeoutMs: 1_000 }
+    const result = await postEvent(ours, { ...request, successRule: '2xx' })
+    expect(result).toMatchObject({
+      ...{ outcome: 'unreachable', statusCode: null, wasCutOff: true },
+      error: expect.stringContaining('The worker stopped'),
+    })
+    const closing = await startServer((socket) => socket.end())
+    expect(await post(closing.url)).not.toHaveProperty('wasCutOff')
+  })
+})

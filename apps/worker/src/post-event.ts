@@ -1,7 +1,11 @@
-import { type AttemptResult, isSuccess, truncateBody } from '@switchhook/core/delivery/attempt'
+import {
+  type AttemptResult,
+  CUT_OFF,
+  isSuccess,
+  truncateBody,
+} from '@switchhook/core/delivery/attempt'
 import { createEgressWatch, type EgressWatch } from '@switchhook/core/delivery/own-fault'
 import { parseRetryAfter } from '@switchhook/core/delivery/retry-policy'
-import type { Outcome } from '@switchhook/core/event'
 import { type Dispatcher, errors, request } from 'undici'
 import { BlockedAddressError } from './egress-agent.ts'
 import { trackConnection } from './post-event-connection.ts'
@@ -17,7 +21,7 @@ export type EventRequest = {
 /** Enough for the 10,240 characters that a log keeps; what follows is not read. */
 const MAX_RESPONSE_BYTES = 4 * 10_240 + 4
 
-type Failure = { readonly outcome: Outcome; readonly error: string }
+type Failure = Pick<AttemptResult, 'outcome' | 'wasCutOff'> & { readonly error: string }
 
 const UNKNOWN_ISSUER: Failure = {
   outcome: 'unreachable',
@@ -28,6 +32,10 @@ const OLD_TLS: Failure = {
   error: 'The destination does not speak TLS 1.2 or newer.',
 }
 const NO_TLS: Failure = { outcome: 'unreachable', error: 'The destination does not speak TLS.' }
+const NO_HANDSHAKE: Failure = {
+  outcome: 'unreachable',
+  error: 'The destination refused the TLS handshake.',
+}
 const INVALID_ANSWER: Failure = { outcome: 'refused', error: 'The answer is not valid HTTP.' }
 
 /** What a person can act on, by the code of undici, Node or OpenSSL. Never the error's own text: it may hold an address. */
@@ -47,6 +55,8 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   UND_ERR_HEADERS_TIMEOUT: { outcome: 'timed_out', error: 'No answer in time.' },
   UND_ERR_BODY_TIMEOUT: { outcome: 'timed_out', error: 'The answer did not end in time.' },
   UND_ERR_SOCKET: { outcome: 'unreachable', error: 'The connection was closed without an answer.' },
+  // The agent is closed when this worker stops, and never before.
+  UND_ERR_DESTROYED: { outcome: 'unreachable', error: CUT_OFF, wasCutOff: true },
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: INVALID_ANSWER,
   // What undici throws for a status below 100.
   ERR_ASSERTION: INVALID_ANSWER,
@@ -68,6 +78,11 @@ const FAILURES: Readonly<Record<string, Failure>> = {
   ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,
   ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
+  'ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE': NO_HANDSHAKE,
+  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: {
+    outcome: 'unreachable',
+    error: 'The destination does not speak HTTP/1.1.',
+  },
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: {
     outcome: 'unreachable',
     error: 'The destination asks for a client certificate.',

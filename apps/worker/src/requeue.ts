@@ -6,6 +6,7 @@ import type { Queues } from '@switchhook/core/queue'
 import type { Spool } from '@switchhook/core/spool'
 import type { DatabaseHandle } from '@switchhook/core/store/database'
 import {
+  cancelErasedDeliveries,
   findEvents,
   findOverdueDeliveries,
   type OverdueCursor,
@@ -25,13 +26,17 @@ const PAGE = 500
 /** Looking costs Redis two commands a delivery: a long healthy backlog is walked slowly, a lost one at once. */
 const MAX_HEALTHY_PAGES = 4
 const MAX_PAGES = 200
+const ERASED = 'The event was erased.'
 
 async function enqueue(deps: RequeueDeps, overdue: readonly OverdueDelivery[]): Promise<number> {
   const events = await findEvents(deps.pool, overdue)
+  const unsendable = overdue.filter(({ eventId }) => !events.has(eventId))
+  const cancelled = await cancelErasedDeliveries(deps.pool, unsendable, ERASED)
+  if (cancelled > 0) deps.log.info({ count: cancelled }, 'deliveries.cancelled')
   let count = 0
   for (const delivery of overdue) {
     const event = events.get(delivery.eventId)
-    // Its partition was dropped, or its journal entry still waits in the spool.
+    // It was erased, its partition was dropped, or its journal entry still waits in the spool.
     if (event === undefined) continue
     const { deliveryId, destinationId, createdAtMs, attempts: priorAttempts } = delivery
     const ref = { deliveryId, destinationId, createdAtMs, priorAttempts, requeued: true }

@@ -26,7 +26,8 @@ async function enqueue(deps: RunReplaysDeps, owed: readonly ReplayedDelivery[]):
     for (const { eventId, deliveryId, destinationId, createdAtMs } of some) {
       const event = events.get(eventId)
       if (event === undefined) continue
-      const ref = { deliveryId, destinationId, createdAtMs, priorAttempts: 0, requeued: false }
+      // Looked at before it is sent: an erasure may end while the job is on its way.
+      const ref = { deliveryId, destinationId, createdAtMs, priorAttempts: 0, requeued: true }
       await deps.queues.addDelivery(createDeliveryJob(ref, event, 'small'))
     }
   }

@@ -45,7 +45,7 @@ export function createFallbackDeps(
   },
 ): SendFallbackDeps {
   const publicBaseUrl = config.PUBLIC_BASE_URL.replace(/\/+$/, '')
-  const { snapshot, findDestination, logPool, upkeepPool, postgres } = stores
+  const { snapshot, findDestination, logPool, upkeepPool, postgres, spool } = stores
   const limits = { windowMs: config.MAIL_DIGEST_WINDOW_MS, maxSingles: MAX_SINGLE_MAILS }
   const common = {
     ...shared,
@@ -55,7 +55,7 @@ export function createFallbackDeps(
     retryForMs: config.MAIL_RETRY_HOURS * HOUR_MS,
   }
   const leaseMs = 2 * config.WORKER_LOCK_MS
-  const digestDeps = { ...common, pool: upkeepPool, random: Math.random, leaseMs }
+  const digestDeps = { ...common, pool: upkeepPool, spool, random: Math.random, leaseMs }
   return {
     ...{ ...common, snapshot },
     findSlot: createSlotFinder(logPool, postgres, limits, Date.now),

@@ -2,16 +2,23 @@ import type { Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
 import type { Metrics } from '@switchhook/core/metrics'
 import type { JobStep } from '@switchhook/core/queue'
+import type { Spool } from '@switchhook/core/spool'
 import type { DatabaseHandle } from '@switchhook/core/store/database'
-import { findDigestLines, listDigest, settleDigest } from '@switchhook/core/store/mail-digest-lines'
+import {
+  type DigestLine,
+  findDigestLines,
+  listDigest,
+  settleDigest,
+} from '@switchhook/core/store/mail-digest-lines'
 import {
   keepDigest,
   type MailSlot,
+  putOffDigest,
   type TakenDigest,
   takeDigest,
 } from '@switchhook/core/store/mail-digests'
 import { createDigestMail, type DigestEntry, toDigestEntry } from './mail-digest.ts'
-import type { TellOperations } from './operational-events.ts'
+import { type TellOperations, toGivenUpChanges } from './operational-events.ts'
 import type { ReplayLinks } from './send-fallback-links.ts'
 import { mailRetryDelayMs } from './send-fallback-retry.ts'
 import type { MailSender } from './send-mail.ts'
@@ -20,6 +27,7 @@ export type SendDigestDeps = {
   readonly nowMs: () => number
   readonly random: () => number
   readonly pool: DatabaseHandle['pool']
+  readonly spool: Pick<Spool, 'length'>
   readonly findDestination: (id: string) => Promise<Destination | undefined>
   readonly sender: Pick<MailSender, 'send'>
   /** Digests of this process that Postgres took no note of yet. */
@@ -43,19 +51,25 @@ const RECORD_AGAIN_MS = 5_000
 /** Of thousands that wait for the same digest one sends it: the others come a little later. */
 const SPREAD_MS = 2_000
 
+async function* pagesOf(pool: SendDigestDeps['pool'], id: string): AsyncGenerator<DigestLine[]> {
+  let page: DigestLine[] = []
+  do {
+    page = await findDigestLines(pool, id, page.at(-1), PAGE)
+    yield page
+  } while (page.length === PAGE)
+}
+
 async function readEntries(pool: SendDigestDeps['pool'], id: string): Promise<DigestEntry[]> {
   const entries: DigestEntry[] = []
   let bytes = 0
-  let page: Awaited<ReturnType<typeof findDigestLines>> = []
-  do {
-    page = await findDigestLines(pool, id, page.at(-1), PAGE)
+  for await (const page of pagesOf(pool, id)) {
     for (const line of page) {
       const entry = toDigestEntry(line)
       bytes += Buffer.byteLength(JSON.stringify(entry))
       if (bytes > MAX_ENTRIES_BYTES || entries.length === MAX_ENTRIES) return entries
       entries.push(entry)
     }
-  } while (page.length === PAGE)
+  }
   return entries
 }
 
@@ -100,7 +114,17 @@ async function giveUp(
       data: { digest_id: id, deliveries: count, reason: error },
     },
   ])
-  return settle(deps, id, 'given_up', ` The fallback mail failed: ${error}`)
+  const note = ` The fallback mail failed: ${error}`
+  // Told first, as of every delivery that is given up: a worker that dies between the two does both again.
+  for await (const page of pagesOf(deps.pool, id)) {
+    const changes = page.flatMap(({ event, ...line }) => {
+      const about = { destinationId, eventId: event.id, eventType: event.type }
+      const reason = `${line.reason ?? ''}${note}`
+      return toGivenUpChanges({ ...line, ...about, reason }, deps.nowMs())
+    })
+    await deps.tell(changes)
+  }
+  return settle(deps, id, 'given_up', note)
 }
 
 async function send(deps: SendDigestDeps, digest: TakenDigest): Promise<JobStep> {
@@ -123,14 +147,14 @@ async function send(deps: SendDigestDeps, digest: TakenDigest): Promise<JobStep>
   if (result.kind === 'rejected' || isTooLate) return giveUp(deps, digest, total, result.error)
   const delayMs = mailRetryDelayMs(digest.tries)
   deps.log.warn({ digest_id: id, error: result.error }, 'fallback.failed')
-  await keepDigest(deps.pool, digest, delayMs)
+  await putOffDigest(deps.pool, digest, delayMs)
   return { kind: 'defer', delayMs: delayMs + 1 }
 }
 
 /**
  * What becomes of a delivery that shares a digest: it waits for the digest to be due, and one of those that wait sends
  * it. The one gap is a worker that dies between the mail server's 250 and the commit: there the Message-ID is the same.
- * Throws when Postgres fails before the mail is sent.
+ * Throws when a store fails before the mail is sent.
  */
 export async function sendFallbackDigest(
   deps: SendDigestDeps,
@@ -140,6 +164,11 @@ export async function sendFallbackDigest(
   if (deps.sentUnrecorded.has(digestId)) return settleSent(deps, digestId)
   if (dueInMs > 0) {
     return { kind: 'defer', delayMs: dueInMs + 1 + deps.random() * SPREAD_MS }
+  }
+  // Some of them may have been mailed singly while Postgres was away, and the spool is where that is known. It drains
+  // once Postgres is back; should it not, a digest waits for it no longer than a mail is tried.
+  if (-dueInMs < deps.retryForMs && (await deps.spool.length()) > 0) {
+    return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
   }
   const digest = await takeDigest(deps.pool, digestId, deps.leaseMs)
   if (digest === undefined) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }

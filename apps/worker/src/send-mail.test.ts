@@ -209,6 +209,25 @@ describe('a mail that the server does not take', () => {
     })
   })
 
+  it.each([
+    ['MAIL', '550 5.1.0 we know no such sender'],
+    ['MAIL', '530 5.7.0 log in first'],
+    ['RCPT', '550 5.1.8 <switchhook@hooks.example>: Sender address rejected: Domain not found'],
+    ['RCPT', '554 5.7.1 <owner@customer.example>: Relay access denied'],
+    ['DATA', '554 5.5.1 not now'],
+  ])('for the sake of its sender failed: it is ours to mend (%s: %s)', async (step, answer) => {
+    await using server = await startRawServer((command, write) => {
+      write(command.startsWith(step) ? `${answer}\r\n` : '250 ok\r\n')
+    })
+    const refused = createMailSender(`smtp://${server.host}`, FROM, TIMEOUTS)
+    const code = answer.slice(0, 3)
+    expect(await refused.send(mail())).toEqual({
+      kind: 'failed',
+      error: `The mail server answered ${code}.`,
+    })
+    refused.close()
+  })
+
   it('failed when the server says nothing: the wait has an end', async () => {
     sink.mode('hang')
     const startedAtMs = performance.now()

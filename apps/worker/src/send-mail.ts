@@ -6,7 +6,7 @@ export type MailResult =
   | { readonly kind: 'sent' }
   /** Worth another try: the server is away, busy, or greylists. */
   | { readonly kind: 'failed'; readonly error: string }
-  /** The server will not take it, today or tomorrow (5xx). */
+  /** The server will not take it for this recipient, or with this content, today or tomorrow (5xx). */
   | { readonly kind: 'rejected'; readonly error: string }
 
 export type MailSender = {
@@ -31,15 +31,27 @@ const TIMEOUTS: MailTimeouts = {
   sendTimeout: 120_000,
 }
 
+/** Of RFC 3463: what a server that judges the sender last says of it in its answer to RCPT TO. */
+const ABOUT_SENDER = /^5\d\d[ -]5\.(1\.[78]|7\.\d+)\b/
+
+/** Only what was said of this recipient or this mail is final: a refused sender or password is our own trouble. */
+function isAboutThisMail(error: unknown): boolean {
+  if (!(error instanceof Error) || !('code' in error)) return false
+  if (error.code === 'EMESSAGE') return true
+  if (error.code !== 'EENVELOPE' || !('command' in error)) return false
+  if (error.command === 'RCPT TO') {
+    return !('response' in error && ABOUT_SENDER.test(String(error.response)))
+  }
+  // No server was asked: what should be an address is none.
+  return error.command === 'API'
+}
+
 function toResult(error: unknown): MailResult {
   const code = error instanceof Error && 'responseCode' in error ? Number(error.responseCode) : 0
   const text = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
   const told = code > 0 ? `The mail server answered ${code}.` : `The mail server failed (${text}).`
-  // Only what was said of this recipient or this mail is final; a wrong password or a closed door is our own trouble.
-  const isAboutThisMail = text === 'EENVELOPE' || text === 'EMESSAGE'
-  // Without a code no server was asked: what should be an address is none.
-  const isFinal = code >= 500 && code < 600
-  return isAboutThisMail && (isFinal || (code === 0 && text === 'EENVELOPE'))
+  const isFinal = (code >= 500 && code < 600) || (code === 0 && text === 'EENVELOPE')
+  return isFinal && isAboutThisMail(error)
     ? { kind: 'rejected', error: told }
     : { kind: 'failed', error: told }
 }

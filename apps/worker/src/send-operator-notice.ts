@@ -5,6 +5,7 @@ import { LOCKS, runAsLeader } from '@switchhook/core/store/leader'
 import {
   findLostMails,
   findNoticeDay,
+  findNoticePeriod,
   type LostMails,
   noteNotice,
 } from '@switchhook/core/store/operator-notices'
@@ -15,15 +16,22 @@ export type OperatorNoticeDeps = {
   readonly pool: DatabaseHandle['pool']
   readonly sender: Pick<MailSender, 'send'>
   readonly to: string
+  /** How far back the first notice looks. */
+  readonly retentionDays: number
   readonly log: Logger
 }
 
 const EVERY_MS = 60_000
 const MAX_REASON_CHARACTERS = 300
 
-function createNotice(to: string, day: string, lost: readonly LostMails[]): FallbackMail {
+function createNotice(
+  to: string,
+  day: string,
+  since: Date,
+  lost: readonly LostMails[],
+): FallbackMail {
   const total = lost.reduce((sum, { count }) => sum + count, 0)
-  const intro = `In the last 24 hours ${total} deliveries were given up: neither their destination nor the mail server took them. Their events are kept, and can be replayed through the API.`
+  const intro = `Since ${since.toISOString().slice(0, 16).replace('T', ' ')} (UTC) ${total} deliveries were given up: neither their destination nor the mail server took them. Their events are kept, and can be replayed through the API.`
   const lines = lost.map(
     ({ count, organizationId, destinationId, reason }) =>
       `${count}  ${destinationId} of ${organizationId}: ${oneLine(reason, MAX_REASON_CHARACTERS)}`,
@@ -40,8 +48,9 @@ function createNotice(to: string, day: string, lost: readonly LostMails[]): Fall
 }
 
 /**
- * Tells whoever runs this of deliveries whose mail failed for good: one mail a day (UTC), none when there is nothing to
- * tell. Killed between the mail server's 250 and the note, it is sent once more under the same Message-ID.
+ * Tells whoever runs this of deliveries whose mail failed for good since the last such notice: one mail a day (UTC), none
+ * when there is nothing to tell. Killed between the mail server's 250 and the note, it is sent once more under the same
+ * Message-ID.
  */
 export async function sendOperatorNotice(deps: OperatorNoticeDeps): Promise<void> {
   const { pool, log } = deps
@@ -49,10 +58,11 @@ export async function sendOperatorNotice(deps: OperatorNoticeDeps): Promise<void
   if (day === undefined) return
   await runAsLeader(pool, LOCKS.operatorNotices, async () => {
     if ((await findNoticeDay(pool)) !== day) return
-    const lost = await findLostMails(pool)
+    const period = await findNoticePeriod(pool, deps.retentionDays)
+    const lost = await findLostMails(pool, period)
     if (lost.length === 0) return
-    const result = await deps.sender.send(createNotice(deps.to, day, lost))
-    if (result.kind === 'sent') await noteNotice(pool, day)
+    const result = await deps.sender.send(createNotice(deps.to, day, period.since, lost))
+    if (result.kind === 'sent') await noteNotice(pool, day, period.until)
     else log.warn({ error: result.error }, 'operator_notice.failed')
   })
 }

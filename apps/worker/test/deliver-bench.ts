@@ -37,7 +37,7 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
   const nowMs = overrides.nowMs ?? (() => NOW_MS)
   const random = () => 0.5
   const deps: DeliverDeps = {
-    ...{ nowMs, random },
+    ...{ nowMs, random, firstAttemptGraceMs: 0 },
     findDestination: async () => sampleDestination(),
     findProgress: async () => undefined,
     findEvent: async () => undefined,
@@ -89,7 +89,14 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
     registry,
     run: (run: Partial<DeliveryRun> = {}) =>
       deliver(deps, {
-        ...{ data: sampleJob(), run: 1, interrupted: false, waits: 0, lane: 'messages' },
+        ...{
+          data: sampleJob(),
+          run: 1,
+          interrupted: false,
+          lostRuns: 0,
+          waits: 0,
+          lane: 'messages',
+        },
         ...run,
       }),
   }

@@ -13,7 +13,11 @@ import {
 import { createSpool } from '@switchhook/core/spool'
 import { writeDeliveryLog } from '@switchhook/core/store/delivery-log'
 import { type JournalEntry, writeJournal } from '@switchhook/core/store/journal'
-import type { OverdueCursor } from '@switchhook/core/store/owed-deliveries'
+import {
+  cancelErasedDeliveries,
+  findOverdueDeliveries,
+  type OverdueCursor,
+} from '@switchhook/core/store/owed-deliveries'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -130,6 +134,24 @@ describe('a delivery that Postgres owes', () => {
     ])
     expect(fallbacks).toHaveLength(1)
     expect(await registry.metrics()).not.toContain('switchhook_requeued_total{')
+  })
+
+  it('and whose event was erased is cancelled; one whose event is not there yet is left alone', async () => {
+    await journal(entryOf(1), entryOf(2), entryOf(3))
+    await stores.pool.query(`update events set payload = '', erased_at = now() where id = 'evt_1'`)
+    await stores.pool.query(`delete from events where id = 'evt_2'`)
+    await pass()
+    expect(idsOf((await takeAll()).deliveries)).toEqual(['dlv_3'])
+    const { rows } = await stores.pool.query('select id, state, reason from deliveries order by id')
+    expect(rows).toEqual([
+      { id: 'dlv_1', state: 'cancelled', reason: 'The event was erased.' },
+      { id: 'dlv_2', state: 'pending', reason: null },
+      { id: 'dlv_3', state: 'pending', reason: null },
+    ])
+    // Nor is one whose event came a moment after it was looked for.
+    const overdue = await findOverdueDeliveries(stores.pool, Date.now(), undefined, 9)
+    expect(overdue.map(({ deliveryId }) => deliveryId)).toEqual(['dlv_2', 'dlv_3'])
+    expect(await cancelErasedDeliveries(stores.pool, overdue, 'Why')).toBe(0)
   })
 
   it('is not missed before it is due for a while', async () => {

@@ -121,7 +121,7 @@ describe('running replays', () => {
     expect(jobs.map(({ deliveryId }) => deliveryId).sort()).toEqual(await madeIds())
     expect(jobs.map(({ event }) => event.id).sort()).toEqual(['evt_0', 'evt_1', 'evt_2'])
     const [job] = jobs
-    expect(job).toMatchObject({ destinationId: DESTINATION, priorAttempts: 0, requeued: false })
+    expect(job).toMatchObject({ destinationId: DESTINATION, priorAttempts: 0, requeued: true })
     expect(job && decodeEvent(job.event)?.payload).toEqual(entryOf(0).event.payload)
     // A new delivery, so that its schedule and its freshness begin now.
     expect(job?.createdAtMs).toBeGreaterThan(ACCEPTED_AT_MS + 30_000)

@@ -3,32 +3,31 @@ import { openReplayToken } from '@switchhook/core/delivery/replay-token'
 import { silentLogger } from '@switchhook/core/log'
 import { createMetrics, type Metrics } from '@switchhook/core/metrics'
 import { parseKeyRing } from '@switchhook/core/secrets'
+import { createSpool, type Spool } from '@switchhook/core/spool'
 import { writeDeliveryLog } from '@switchhook/core/store/delivery-log'
-import { type JournalEntry, writeJournal } from '@switchhook/core/store/journal'
-import { claimMailSlot, type MailSlot } from '@switchhook/core/store/mail-digests'
+import type { JournalEntry } from '@switchhook/core/store/journal'
 import { type SmtpSink, startSmtpSink } from '@switchhook/testing/smtp-sink'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { drainSpool } from '../src/drain-spool.ts'
 import type { OperationalChange } from '../src/operational-events.ts'
 import { type SendDigestDeps, sendFallbackDigest } from '../src/send-fallback-digest.ts'
 import { createReplayLinks } from '../src/send-fallback-links.ts'
 import { createMailSender, type MailSender } from '../src/send-mail.ts'
-import { sampleDestination } from './sample-delivery.ts'
 import {
-  ACCEPTED_AT_MS,
-  entryOf,
-  openTestStores,
-  recordOf,
-  type TestStores,
-} from './test-stores.ts'
+  clearMails,
+  countStates,
+  type DigestSlot,
+  gather as gatherEntries,
+  makeDue as makeDigestsDue,
+  RECIPIENT,
+} from './gathering.ts'
+import { sampleDestination } from './sample-delivery.ts'
+import { entryOf, openTestStores, recordOf, type TestStores } from './test-stores.ts'
 
 const DAY_MS = 86_400_000
-const RECIPIENT = 'owner@customer.example'
-const LIMITS = { windowMs: 600_000, maxSingles: 0 }
 const ring = parseKeyRing(`k1:${randomBytes(32).toString('base64')}`)
-
-type DigestSlot = Extract<MailSlot, { kind: 'digest' }>
 
 let stores: TestStores
 let sink: SmtpSink
@@ -36,13 +35,14 @@ let sender: MailSender
 let registry: Registry
 let counters: Metrics
 let told: OperationalChange[]
+let spool: Spool
 
 beforeAll(async () => {
   stores = await openTestStores()
 })
 beforeEach(async () => {
   await stores.clear()
-  await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+  await clearMails(stores)
   sink = await startSmtpSink()
   const timeouts = {
     connectionTimeout: 300,
@@ -54,6 +54,7 @@ beforeEach(async () => {
   registry = new Registry()
   counters = createMetrics(registry)
   told = []
+  spool = createSpool(stores.connection, 100)
 })
 afterEach(async () => {
   sender.close()
@@ -63,7 +64,7 @@ afterAll(() => stores.close())
 
 function createDeps(overrides: Partial<SendDigestDeps> = {}): SendDigestDeps {
   return {
-    ...{ nowMs: Date.now, random: () => 0, pool: stores.pool, sender },
+    ...{ nowMs: Date.now, random: () => 0, pool: stores.pool, spool, sender },
     findDestination: async () => sampleDestination(),
     sentUnrecorded: new Set(),
     links: createReplayLinks(ring, 'https://hooks.example'),
@@ -75,36 +76,13 @@ function createDeps(overrides: Partial<SendDigestDeps> = {}): SendDigestDeps {
   }
 }
 
-/** So many deliveries whose mail is the same digest, which is due. */
 async function gather(count: number): Promise<{ slot: DigestSlot; entries: JournalEntry[] }> {
   const entries = Array.from({ length: count }, (_, index) => entryOf(index))
-  await writeJournal(stores.pool, entries)
-  const owed = { attempts: 3, fallbackAtMs: ACCEPTED_AT_MS, reason: 'It answered 500.' }
-  const records = entries.map((entry) => recordOf(entry, owed))
-  await writeDeliveryLog(stores.pool, records, () => undefined)
-  const ids = { organizationId: 'org_a', destinationId: 'dst_sample', recipient: RECIPIENT }
-  let slot: MailSlot | undefined
-  for (const { event, deliveries } of entries) {
-    const deliveryId = deliveries[0]?.deliveryId ?? ''
-    const claim = { ...ids, deliveryId, createdAtMs: event.receivedAtMs }
-    slot = await claimMailSlot(stores.pool, claim, LIMITS)
-  }
-  if (slot?.kind !== 'digest') throw new Error('no digest')
-  await makeDue()
-  return { slot: { ...slot, dueInMs: 0 }, entries }
+  return { slot: await gatherEntries(stores, entries), entries }
 }
 
-async function makeDue(): Promise<void> {
-  await stores.pool.query(`update mail_digests set next_try_at = now() - interval '1 ms'`)
-}
-
-async function states(): Promise<Record<string, number>> {
-  const { rows } = await stores.pool.query(
-    'select state, count(*) as n from deliveries group by 1 order by 1',
-  )
-  return Object.fromEntries(rows.map(({ state, n }) => [state, n]))
-}
-
+const makeDue = () => makeDigestsDue(stores)
+const states = () => countStates(stores)
 const metrics = () => registry.metrics()
 
 describe('a digest that is due', () => {
@@ -151,7 +129,7 @@ describe('a digest that is due', () => {
     expect(sink.mails[0]?.text).not.toContain(late.deliveryId)
     expect(sink.mails[0]?.text).toContain(other.deliveryId)
     expect(await states()).toEqual({ delivered: 1, emailed: 1 })
-    await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+    await clearMails(stores)
     await stores.clear()
     const again = await gather(1)
     const delivered = recordOf(again.entries[0] as JournalEntry, { state: 'delivered' })
@@ -165,6 +143,33 @@ describe('a digest that is due', () => {
     const step = await sendFallbackDigest(createDeps(), { ...slot, dueInMs: 5_000 })
     expect(step).toEqual({ kind: 'defer', delayMs: 5_001 })
     expect(sink.mails).toEqual([])
+  })
+})
+
+describe('a delivery of a digest that was mailed singly while Postgres was away', () => {
+  it('is not mailed twice: the digest waits until the spool is told to Postgres', async () => {
+    const { slot, entries } = await gather(2)
+    const [first, second] = entries as [JournalEntry, JournalEntry]
+    const mailed = recordOf(first, { state: 'emailed', attempts: 3 })
+    await spool.addRecord(mailed)
+    expect((await sendFallbackDigest(createDeps(), slot)).kind).toBe('defer')
+    expect(sink.mails).toEqual([])
+    const drain = { pool: stores.pool, spool, metrics: counters, log: silentLogger }
+    expect(await drainSpool(drain)).toBe(1)
+    expect(await sendFallbackDigest(createDeps(), slot)).toEqual({ kind: 'done' })
+    const payload = JSON.parse(String(sink.mails[0]?.attachments[0]?.content))
+    expect(payload.deliveries).toMatchObject([{ delivery_id: second.deliveries[0]?.deliveryId }])
+    expect(await states()).toEqual({ emailed: 2 })
+  })
+
+  it('does not hold the digest up for longer than a mail is tried', async () => {
+    const { slot, entries } = await gather(2)
+    await spool.addRecord(recordOf(entries[0] as JournalEntry, { state: 'emailed', attempts: 3 }))
+    const early = { ...slot, dueInMs: 60_000 - DAY_MS }
+    expect((await sendFallbackDigest(createDeps(), early)).kind).toBe('defer')
+    const late = { ...slot, dueInMs: -60_000 - DAY_MS }
+    expect((await sendFallbackDigest(createDeps(), late)).kind).toBe('done')
+    expect(sink.mails).toHaveLength(1)
   })
 })
 
@@ -202,7 +207,13 @@ describe('a mail server that does not take a digest', () => {
     expect(await states()).toEqual({ given_up: 3 })
     expect(told).toMatchObject([
       { name: 'mail.failed', key: slot.digestId, data: { deliveries: 3 } },
+      ...[0, 1, 2].map((id) => ({
+        ...{ name: 'delivery.given_up', destinationId: 'dst_sample', key: `dlv_${id}` },
+        data: { event_id: `evt_${id}`, event_type: 'sms_received', attempts: 3 },
+      })),
     ])
+    const reasons = told.slice(1).map(({ data }) => String(data?.reason))
+    expect(reasons[0]).toMatch(/^It answered 500\. The fallback mail failed: The mail server/)
     const { rows } = await stores.pool.query('select distinct reason from deliveries')
     expect(rows[0].reason).toMatch(/^It answered 500\. The fallback mail failed: The mail server/)
     expect(await metrics()).toContain('switchhook_deliveries_total{state="given_up"} 3')
@@ -265,7 +276,7 @@ describe('a digest that went out while Postgres took no note of it', () => {
     await sending
     expect(sink.mails).toHaveLength(1)
     // The death of a worker is a lease that nobody keeps.
-    await stores.pool.query('truncate mail_windows, mail_digests, fallback_mails')
+    await clearMails(stores)
     await stores.clear()
     const again = await gather(1)
     await stores.pool.query(`update mail_digests set state = 'sending', tries = 1`)

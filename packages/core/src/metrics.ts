@@ -122,7 +122,7 @@ export function createMetrics(registry: Registry) {
     }),
     logRowsCut: new Counter({
       name: 'switchhook_log_rows_cut_total',
-      help: 'Attempts logged without their bodies, because the spool was full or Postgres refused them.',
+      help: 'Attempts logged without their bodies (the spool was full, Postgres refused them) or not at all (their worker died while Postgres was away).',
       ...shared,
     }),
   }

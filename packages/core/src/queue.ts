@@ -150,8 +150,12 @@ export type JobRun<Data> = {
   readonly interrupted: boolean
 }
 
-/** `waits`: how often the job was put off without an attempt. */
-type CountedRun<Data> = JobRun<Data> & { readonly waits: number }
+type CountedRun<Data> = JobRun<Data> & {
+  /** How often the job was put off without an attempt. */
+  readonly waits: number
+  /** Of the earlier runs, those that were interrupted since the last one that ended in a known way. */
+  readonly lostRuns: number
+}
 
 export type DeliveryRun = CountedRun<DeliveryJob> & { readonly lane: Lane }
 
@@ -180,9 +184,16 @@ class RetryLater extends Error {
   }
 }
 
-/** BullMQ keeps the message of the last failure with the job: that is how the next run knows. */
+/** BullMQ keeps the message of the last failure with the job, here with the deaths until then: the next run looks. */
 const RETRY = 'retry'
 const UNCERTAIN = 'uncertain'
+
+function readPast({ stalledCounter, failedReason = '' }: Job) {
+  const isUncertain = failedReason.startsWith(UNCERTAIN)
+  const known = Number(/ (\d+)$/.exec(failedReason)?.[1] ?? 0)
+  const lostRuns = Math.max(0, stalledCounter - known) + (isUncertain ? 1 : 0)
+  return { interrupted: stalledCounter > 0 || isUncertain, lostRuns }
+}
 
 const DEFER_AFTER_FAULT_MS = 5_000
 
@@ -210,11 +221,10 @@ function startWorker<Data>(
       log.error({ job_id: job.id, error }, 'job.unreadable')
       return { kind: 'done' }
     }
-    const interrupted = job.stalledCounter > 0 || job.failedReason === UNCERTAIN
     try {
       const runs = job.attemptsMade + job.stalledCounter
       const waits = Math.max(0, job.attemptsStarted - runs - 1)
-      return await handle({ data, run: runs + 1, interrupted, waits })
+      return await handle({ data, run: runs + 1, waits, ...readPast(job) })
     } catch (error) {
       log.error({ job_id: job.id, error }, 'job.failed')
       return { kind: 'defer', delayMs: DEFER_AFTER_FAULT_MS }
@@ -225,7 +235,8 @@ function startWorker<Data>(
     const step = await findStep(job)
     if (step.kind === 'done') return
     if (step.kind === 'retry') {
-      throw new RetryLater(step.delayMs, step.uncertain === true ? UNCERTAIN : RETRY)
+      const ended = step.uncertain === true ? UNCERTAIN : RETRY
+      throw new RetryLater(step.delayMs, `${ended} ${job.stalledCounter}`)
     }
     await job.moveToDelayed(Date.now() + Math.max(1, Math.floor(step.delayMs)), token)
     throw new DelayedError()

@@ -120,9 +120,13 @@ describe('the mails of one destination', () => {
 describe('a digest', () => {
   it('is taken when it is due, by one worker, and gathers no more', async () => {
     await claim(await exhaust(), { ...LONG, maxSingles: 0 })
-    const id = digestOf(await claim(await exhaust(), { ...LONG, maxSingles: 0 }))
+    const last = await exhaust()
+    const id = digestOf(await claim(last, { ...LONG, maxSingles: 0 }))
     expect(await takeDigest(database.pool, id, LEASE_MS)).toBeUndefined()
     await makeDue()
+    // How long it has been due: what a digest waits for has an end.
+    const again = await claim(last)
+    expect(again.kind === 'digest' && again.dueInMs).toBeLessThan(0)
     const takers = Array.from({ length: 4 }, () => takeDigest(database.pool, id, LEASE_MS))
     const taken = (await Promise.all(takers)).filter((one) => one !== undefined)
     expect(taken).toMatchObject([
@@ -197,6 +201,19 @@ describe('a digest', () => {
     expect(found.map(({ deliveryId }) => deliveryId).sort()).toEqual(owed.map(idOf).sort())
     expect(found[0]).toMatchObject({ attempts: 10, reason: 'It answered 500.' })
     expect(found[0]?.event.whole?.payload).toEqual(Buffer.from('Body=hello'))
+  })
+
+  it('shows nobody who ended while it was listed: what is erased then does not go out', async () => {
+    const limits = { ...LONG, maxSingles: 0 }
+    const [erased, owed] = [await exhaust(), await exhaust()]
+    const id = digestOf(await claim(erased, limits))
+    await claim(owed, limits)
+    expect(await listDigest(database.pool, id)).toBe(2)
+    await database.pool.query(`update deliveries set state = 'cancelled' where id = $1`, [
+      idOf(erased),
+    ])
+    const lines = await findDigestLines(database.pool, id, undefined, 3)
+    expect(lines.map(({ deliveryId }) => deliveryId)).toEqual([idOf(owed)])
   })
 
   it('leaves a large payload where it is', async () => {

@@ -6,7 +6,7 @@ import { createDeliveryJob, type DeliveryJob } from '../src/delivery/delivery-jo
 import { type Logger, silentLogger } from '../src/log.ts'
 import {
   type Consumer,
-  type JobRun,
+  type DeliveryRun,
   type JobStep,
   openQueues,
   type Queues,
@@ -53,7 +53,7 @@ function jobOf(deliveryId: string, destinationId = 'dst_1'): DeliveryJob {
 
 /** Consumes with the answers given, one per run; the runs after them end the job. */
 function consume(...answers: (JobStep | (() => Promise<JobStep>))[]) {
-  const runs: (JobRun<DeliveryJob> & { atMs: number })[] = []
+  const runs: (DeliveryRun & { atMs: number })[] = []
   const logged: string[] = []
   const note: Logger['error'] = (_fields, message) => void logged.push(message)
   const options = { connection: consuming, concurrency: 10, lockMs: LOCK_MS, shards: 1 }
@@ -128,11 +128,11 @@ describe('a run', () => {
     )
     await queues.addDelivery(jobOf('dlv_1'))
     await until(() => runs.length === 4, 'four runs')
-    expect(runs.map(({ run, interrupted }) => [run, interrupted])).toEqual([
-      [1, false],
-      [2, true],
-      [2, true],
-      [3, false],
+    expect(runs.map(({ run, interrupted, lostRuns }) => [run, interrupted, lostRuns])).toEqual([
+      [1, false, 0],
+      [2, true, 1],
+      [2, true, 1],
+      [3, false, 0],
     ])
   })
 
@@ -164,6 +164,7 @@ describe('a job whose worker dies', () => {
     await until(() => runs.length === 4, 'the run that ends it')
     expect(runs.map(({ run }) => run)).toEqual([1, 2, 3, 4])
     expect(runs.map(({ interrupted }) => interrupted)).toEqual([false, true, true, true])
+    expect(runs.map(({ lostRuns }) => lostRuns)).toEqual([0, 1, 2, 3])
     await until(isEmpty, 'the job to be gone')
   })
 
@@ -174,6 +175,8 @@ describe('a job whose worker dies', () => {
     await connection.del(`${SHARD_0.prefix}:${SHARD_0.name}:dlv_1:lock`)
     await until(() => runs.length === 4, 'the last run')
     expect(runs.map(({ run }) => run)).toEqual([1, 2, 3, 3])
+    // The retry ended in a known way: what was lost before it is lost no more.
+    expect(runs.map(({ lostRuns }) => lostRuns)).toEqual([0, 1, 0, 0])
   })
 
   it('is not taken from a worker that lives, however long it works', async () => {

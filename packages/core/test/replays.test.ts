@@ -7,6 +7,7 @@ import { findEvent, listEvents } from '../src/store/event-queries.ts'
 import { writeJournal } from '../src/store/journal.ts'
 import {
   cancelDelivery,
+  EventNotKeptError,
   inReplayTransaction,
   insertEventReplay,
   insertReplay,
@@ -121,6 +122,38 @@ describe('a replay of an event', () => {
     expect(repeat?.replayOf).toBe(first?.deliveryId)
     expect((await findEvent(database.db, ORGANIZATION, event.id))?.deliveryCount).toBe(1)
   })
+})
+
+describe('a replay of an event that is being erased', () => {
+  it.each(['delivery', 'event'] as const)(
+    'waits for the erasure and makes nothing, when it is of the %s',
+    async (kind) => {
+      const { entry, event } = await storeEvent('owed')
+      const original = { id: entry.deliveries[0]?.deliveryId ?? '', destinationId: DESTINATION }
+      const nowMs = Date.now()
+      const erasing = await database.pool.connect()
+      await erasing.query('begin')
+      await erasing.query(`update events set payload = '', erased_at = now() where id = $1`, [
+        event.id,
+      ])
+      const late = inReplayTransaction(database, nowMs, async (tx) => {
+        if (kind === 'delivery') await insertReplay(tx, event, original, nowMs)
+        else await insertEventReplay(tx, event, [DESTINATION], nowMs)
+      })
+      const refused = expect(late).rejects.toThrow(EventNotKeptError)
+      await waitFor(isSomebodyWaiting, { timeoutMs: 5_000, what: 'the replay to wait' })
+        .then(() => erasing.query('commit'))
+        .finally(() => erasing.release(true))
+      await refused
+      const rows = await listDeliveries(
+        database.db,
+        ORGANIZATION,
+        { eventId: event.id },
+        { limit: 9 },
+      )
+      expect(rows.map(({ id }) => id)).toEqual([original.id])
+    },
+  )
 })
 
 describe('a delivery that is cancelled', () => {

@@ -9,7 +9,7 @@ import { ApiError, notFound } from './api-error.ts'
 import { auditAction } from './audit-action.ts'
 import { defineRoute, type Route } from './define-route.ts'
 import { deliveryIdSchema } from './list-query.ts'
-import { enqueueNew, toAccepted } from './owe-delivery.ts'
+import { enqueueNew, refuseNotKept, toAccepted } from './owe-delivery.ts'
 import { deliverySchema, showDelivery } from './show-delivery.ts'
 
 const NAMES = 'Delivery'
@@ -66,7 +66,7 @@ const replay = defineRoute({
       const details = { delivery_id: owed.deliveryId, event_id: event.id }
       await auditAction(tx, input, 'delivery.replayed', original.id, details)
       return owed
-    })
+    }).catch(refuseNotKept)
     await enqueueNew(deps, toAccepted(event), [made])
     const stored = await requireDelivery(db, organizationId, made.deliveryId)
     return { status: 202, body: showDelivery(stored, []) }

@@ -1,11 +1,12 @@
 import {
-  lockDestination,
+  findOverlapEndMs,
+  type Rotated,
   rotateDestinationPair,
   rotateDestinationSecret,
-  updateDestination,
-} from '@switchhook/core/store/destinations'
+} from '@switchhook/core/store/destination-secrets'
+import { lockDestination, updateDestination } from '@switchhook/core/store/destinations'
 import { z } from 'zod'
-import { notFound } from './api-error.ts'
+import { ApiError, notFound } from './api-error.ts'
 import { auditAction } from './audit-action.ts'
 import { changeConfig } from './change-config.ts'
 import { findCircuits } from './circuits-shown.ts'
@@ -44,6 +45,16 @@ function statusRoute(action: string, status: 'active' | 'paused', summary: strin
 /** After a rotation both sign for this long, so that a receiver can change over without losing a webhook. */
 const OVERLAP_SECONDS = 86_400
 const MAX_OVERLAP_SECONDS = 7 * 86_400
+const NAME_OF_ROTATED: Readonly<Record<Rotated, string>> = {
+  hmac: 'secret',
+  ed25519: 'ed25519 pair',
+}
+
+/** Two at most sign: a receiver that has not changed over yet would refuse everything. */
+function overlapConflict(type: Rotated, endsAtMs: number): ApiError {
+  const what = `The ${NAME_OF_ROTATED[type]} before the present one signs until ${new Date(endsAtMs).toISOString()}`
+  return new ApiError(409, `${what}: rotate after that, or give overlap_seconds to end it now`)
+}
 
 const rotateSecret = defineRoute({
   method: 'post',
@@ -61,7 +72,9 @@ const rotateSecret = defineRoute({
         .int()
         .min(0)
         .max(MAX_OVERLAP_SECONDS)
-        .describe('For how long the one before goes on signing; 86400 unless given'),
+        .describe(
+          'For how long the one before goes on signing, 0 to end it now; 86400 unless given. A rotation with it also ends an older one that still signs',
+        ),
     })
     .partial()
     .optional()
@@ -74,6 +87,10 @@ const rotateSecret = defineRoute({
         z.object({ public_key: z.string().describe('whpk_…') }),
       ]),
     },
+    409: {
+      description:
+        'The one before still signs since the last rotation, and no overlap_seconds is given',
+    },
   },
   async handle(input) {
     const { deps, organizationId, body } = input
@@ -82,6 +99,10 @@ const rotateSecret = defineRoute({
     const overlapMs = (body?.overlap_seconds ?? OVERLAP_SECONDS) * 1000
     const rotate = type === 'hmac' ? rotateDestinationSecret : rotateDestinationPair
     const made = await changeConfig(deps, async (tx) => {
+      if (body?.overlap_seconds === undefined) {
+        const endsAtMs = await findOverlapEndMs(tx, { organizationId, id }, type)
+        if (endsAtMs !== undefined) throw overlapConflict(type, endsAtMs)
+      }
       const told = await rotate(tx, deps.ring, { organizationId, id }, overlapMs)
       if (told === undefined) throw notFound(NAMES)
       const details = type === 'hmac' ? undefined : { type }

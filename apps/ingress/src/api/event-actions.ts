@@ -12,7 +12,7 @@ import { defineRoute, type Route } from './define-route.ts'
 import { requireReachable } from './delivery-actions.ts'
 import { idSchema } from './field-schemas.ts'
 import { eventIdSchema } from './list-query.ts'
-import { enqueueNew, toAccepted } from './owe-delivery.ts'
+import { enqueueNew, refuseNotKept, toAccepted } from './owe-delivery.ts'
 
 /** Throws `ApiError` 409 for a payload that nobody can route: it can still be sent where somebody says. */
 function readContent(event: StoredEvent): EventContent {
@@ -54,7 +54,7 @@ const replay = defineRoute({
       description: 'The new deliveries; none when no destination wants it today either',
       schema: z.object({ id: z.string(), deliveries: z.array(z.string()) }),
     },
-    409: { description: 'The destination is disabled, or the payload cannot be read' },
+    409: { description: 'The destination is disabled, or the payload is gone or cannot be read' },
   },
   async handle(input) {
     const { deps, organizationId } = input
@@ -75,7 +75,7 @@ const replay = defineRoute({
       const deliveries = owed.map(({ deliveryId }) => deliveryId)
       await auditAction(tx, input, 'event.replayed', event.id, { deliveries })
       return owed
-    })
+    }).catch(refuseNotKept)
     await enqueueNew(deps, toAccepted(event), made)
     const deliveries = made.map(({ deliveryId }) => deliveryId)
     return { status: 202, body: { id: event.id, deliveries } }

@@ -15,7 +15,13 @@ export type AttemptResult = {
   readonly wasClosedUnderUs?: boolean
   /** Nothing reached the destination, and that is not its doing (own-fault.ts): charged to nobody, sent again later. */
   readonly isOurFault?: boolean
+  /** This worker is stopping and did not wait for the answer: it counts, but tells nothing about the destination. */
+  readonly wasCutOff?: boolean
 }
+
+/** What is said of an attempt whose worker died, or could not wait for its end any longer. */
+export const CUT_OFF =
+  'The worker stopped during this attempt; whether the destination got it is not known.'
 
 const MAX_LOGGED_CHARACTERS = 10_240
 const MARKER = '... [TRUNCATED]'

@@ -13,7 +13,7 @@ const jobSchema = z.object({
   createdAtMs: z.number(),
   /** Attempts that Postgres knew of when the requeuer made this job; 0 for a job made at acceptance. */
   priorAttempts: z.number(),
-  /** Made by the requeuer: an earlier job may have done the work already, so look before sending. */
+  /** Made by the requeuer, or for a replay: somebody may have done or ended the work already, so look before sending. */
   requeued: z.boolean(),
   event: z.object({
     id: z.string(),

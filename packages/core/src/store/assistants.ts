@@ -3,6 +3,7 @@ import type { KeyRing } from '../secrets.ts'
 import type { Database } from './database.ts'
 import { type ImpliedOwner, syncImpliedDestination } from './implied-destinations.ts'
 import { type PageRequest, withinPage } from './keyset.ts'
+import { forgetDeletedOperations } from './organizations.ts'
 import type { Queryable, Transaction } from './transaction.ts'
 
 export type AssistantFields = {
@@ -169,5 +170,6 @@ export async function deleteAssistant(
     .where('assistant_id', '=', id)
     .where('deleted_at', 'is', null)
     .execute()
+  await forgetDeletedOperations(tx, organizationId)
   return true
 }

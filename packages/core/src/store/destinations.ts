@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely'
-import { createSigningPair, createSigningSecret } from '../delivery/signature.ts'
+import { createSigningSecret } from '../delivery/signature.ts'
 import type { Destination } from '../event.ts'
 import { randomId } from '../ids.ts'
 import { encryptSecret, type KeyRing } from '../secrets.ts'
@@ -7,6 +7,7 @@ import { sealOf, toDestination } from './config-changes.ts'
 import type { Database } from './database.ts'
 import { openHeaders, sealHeaders } from './destination-headers.ts'
 import { type PageRequest, withinPage } from './keyset.ts'
+import { forgetDeletedOperations } from './organizations.ts'
 import type { Queryable, Transaction } from './transaction.ts'
 
 type Secrets =
@@ -234,65 +235,13 @@ export async function updateDestination(
   return toDestinationRecord(row, ring)
 }
 
-export type RotatedDestination = { readonly organizationId: string; readonly id: string }
-
-/**
- * The new secret; the one before signs beside it for `overlapMs`, any older one ends now. Undefined for an unknown id.
- */
-export async function rotateDestinationSecret(
-  tx: Transaction,
-  ring: KeyRing,
-  { organizationId, id }: RotatedDestination,
-  overlapMs: number,
-): Promise<string | undefined> {
-  const secret = createSigningSecret()
-  const row = await tx
-    .updateTable('destinations')
-    .set(({ ref }) => ({
-      secret: encryptSecret(ring, secret, sealOf(id, 'secret')),
-      previous_secret: ref('secret'),
-      previous_secret_expires_at: new Date(Date.now() + overlapMs),
-    }))
-    .where('organization_id', '=', organizationId)
-    .where('id', '=', id)
-    .where('deleted_at', 'is', null)
-    .returning('id')
-    .executeTakeFirst()
-  return row === undefined ? undefined : secret
-}
-
-/**
- * The public half of a new ed25519 pair, which signs from now on beside the secret; the pair before goes on for
- * `overlapMs`. Undefined for an unknown id.
- */
-export async function rotateDestinationPair(
-  tx: Transaction,
-  ring: KeyRing,
-  { organizationId, id }: RotatedDestination,
-  overlapMs: number,
-): Promise<string | undefined> {
-  const { privateKey, publicKey } = createSigningPair()
-  const row = await tx
-    .updateTable('destinations')
-    .set(({ ref }) => ({
-      ed25519_key: encryptSecret(ring, privateKey, sealOf(id, 'ed25519_key')),
-      ed25519_public_key: publicKey,
-      previous_ed25519_key: ref('ed25519_key'),
-      previous_ed25519_key_expires_at: new Date(Date.now() + overlapMs),
-    }))
-    .where('organization_id', '=', organizationId)
-    .where('id', '=', id)
-    .where('deleted_at', 'is', null)
-    .returning('id')
-    .executeTakeFirst()
-  return row === undefined ? undefined : publicKey
-}
-
 /** Of a destination that this transaction has locked. */
 export async function deleteDestination(tx: Transaction, id: string): Promise<void> {
-  await tx
+  const { organization_id: organizationId } = await tx
     .updateTable('destinations')
     .set({ deleted_at: new Date() })
     .where('id', '=', id)
-    .execute()
+    .returning('organization_id')
+    .executeTakeFirstOrThrow()
+  await forgetDeletedOperations(tx, organizationId)
 }

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import type { AcceptedEvent } from '../event.ts'
+import { type EventRef, oldestOf } from './privacy-erase.ts'
 
 /** An exhausted delivery as its digest shows it. */
 export type DigestLine = {
@@ -39,11 +40,15 @@ select delivery.id, delivery.created_at, delivery.attempts, delivery.reason, del
   from fallback_mails mail
   join deliveries delivery on delivery.id = mail.delivery_id and delivery.created_at = mail.delivery_created_at
   left join events event on event.id = delivery.event_id and event.received_at = delivery.event_received_at
- where mail.digest_id = $1 and mail.is_listed and (mail.delivery_created_at, mail.delivery_id) > ($2, $3)
+ where mail.digest_id = $1 and mail.is_listed and delivery.state = 'pending'
+   and (mail.delivery_created_at, mail.delivery_id) > ($2, $3)
  order by mail.delivery_created_at, mail.delivery_id
  limit $4`
 
-/** A page of the listed deliveries, oldest first, after the given one. */
+/**
+ * A page of the listed deliveries that are still owed a mail, oldest first, after the given one. One may have ended while
+ * it was being listed.
+ */
 export async function findDigestLines(
   pool: pg.Pool,
   digestId: string,
@@ -106,4 +111,26 @@ export async function settleDigest(
 ): Promise<number> {
   const { rowCount } = await pool.query(SETTLE, [digestId, state, note])
   return rowCount ?? 0
+}
+
+const ON_THEIR_WAY = `
+select exists (
+  select from deliveries delivery
+    join fallback_mails mail on mail.delivery_id = delivery.id and mail.is_listed
+    join mail_digests digest on digest.id = mail.digest_id
+   where delivery.event_id = any($1) and delivery.created_at >= $2
+     and digest.state = 'sending' and digest.next_try_at > now()) as found`
+
+/**
+ * Whether a worker is just sending a digest that names one of these events. Bounded by the time a mail may take, or, when
+ * that worker died, by its lease: the next try names only those that are owed a mail then.
+ */
+export async function areInDigestOnItsWay(
+  pool: pg.Pool,
+  events: readonly EventRef[],
+): Promise<boolean> {
+  if (events.length === 0) return false
+  const ids = events.map(({ id }) => id)
+  const { rows } = await pool.query(ON_THEIR_WAY, [ids, oldestOf(events)])
+  return rows[0]?.found === true
 }

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import { digestId } from '../ids.ts'
 
-/** Which mail stands for a delivery. `dueInMs`: until a digest may be sent, or tried again. */
+/** Which mail stands for a delivery. `dueInMs`: until a digest may be sent, or tried again; negative: since then. */
 export type MailSlot =
   | { readonly kind: 'single'; readonly recipient: string }
   | { readonly kind: 'digest'; readonly digestId: string; readonly dueInMs: number }
@@ -25,7 +25,7 @@ returning started_at, mails, date_trunc('milliseconds', now()) as now`
 
 const FIND_CLAIM = `
 select mail.recipient, mail.digest_id, mail.is_listed, digest.state,
-       greatest(0, extract(epoch from digest.next_try_at - now()) * 1000)::float8 as due_in_ms
+       (extract(epoch from digest.next_try_at - now()) * 1000)::float8 as due_in_ms
   from fallback_mails mail left join mail_digests digest on digest.id = mail.digest_id
  where mail.delivery_id = $1`
 
@@ -157,7 +157,7 @@ export async function takeDigest(
   }
 }
 
-/** Keeps a taken digest for `leaseMs` from now, or lets it go until then. Nothing happens once another worker has it. */
+/** Keeps a taken digest for `leaseMs` from now. Nothing happens once another worker has it. */
 export async function keepDigest(
   pool: pg.Pool,
   { id, tries }: Pick<TakenDigest, 'id' | 'tries'>,
@@ -167,5 +167,23 @@ export async function keepDigest(
     `update mail_digests set next_try_at = now() + $3 * interval '1 ms'
       where id = $1 and tries = $2 and state = 'sending'`,
     [id, tries, leaseMs],
+  )
+}
+
+/** After a try that failed: lets a taken digest go until `delayMs` from now, and lists nobody until it is listed anew. */
+export async function putOffDigest(
+  pool: pg.Pool,
+  { id, tries }: Pick<TakenDigest, 'id' | 'tries'>,
+  delayMs: number,
+): Promise<void> {
+  await pool.query(
+    `with put_off as (
+       update mail_digests set next_try_at = now() + $3 * interval '1 ms'
+        where id = $1 and tries = $2 and state = 'sending'
+        returning id
+     )
+     update fallback_mails mail set is_listed = false from put_off
+      where mail.digest_id = put_off.id and mail.is_listed`,
+    [id, tries, delayMs],
   )
 }

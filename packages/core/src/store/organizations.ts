@@ -68,3 +68,17 @@ export async function updateOrganization(
     .executeTakeFirstOrThrow()
   return toRecord(row)
 }
+
+/** After a destination of the organization was deleted: events of operations go to another, or to none. */
+export async function forgetDeletedOperations(
+  tx: Transaction,
+  organizationId: string,
+): Promise<void> {
+  const deleted = tx.selectFrom('destinations').select('id').where('deleted_at', 'is not', null)
+  await tx
+    .updateTable('organizations')
+    .set({ operations_destination_id: null })
+    .where('id', '=', organizationId)
+    .where('operations_destination_id', 'in', deleted.where('organization_id', '=', organizationId))
+    .execute()
+}

@@ -86,6 +86,35 @@ export async function findEvents(
   )
 }
 
+/**
+ * Ends those of the pending deliveries whose event was erased: nobody can send it any more. Others are left, also when
+ * their event is not there: it may wait in the spool. Returns how many.
+ */
+export async function cancelErasedDeliveries(
+  pool: pg.Pool,
+  deliveries: readonly OverdueDelivery[],
+  reason: string,
+): Promise<number> {
+  if (deliveries.length === 0) return 0
+  const { rowCount } = await pool.query({
+    name: 'cancel_erased',
+    text: `update deliveries set state = 'cancelled', reason = $1, updated_at = now()
+            where id = any($2) and created_at = any($3) and state = 'pending'
+              and exists (select from events
+                           where events.id = deliveries.event_id and events.received_at = deliveries.event_received_at
+                             and events.id = any($4) and events.received_at = any($5)
+                             and events.erased_at is not null)`,
+    values: [
+      reason,
+      deliveries.map(({ deliveryId }) => deliveryId),
+      deliveries.map(({ createdAtMs }) => new Date(createdAtMs)),
+      deliveries.map(({ eventId }) => eventId),
+      deliveries.map(({ eventReceivedAtMs }) => new Date(eventReceivedAtMs)),
+    ],
+  })
+  return rowCount ?? 0
+}
+
 export type DeliveryProgress = {
   readonly state: DeliveryState
   readonly attempts: number

@@ -164,7 +164,7 @@ export async function cancelErased(
   return Number(numAffectedRows ?? 0n)
 }
 
-function oldestOf(events: readonly EventRef[]): Date {
+export function oldestOf(events: readonly EventRef[]): Date {
   return new Date(Math.min(...events.map(({ receivedAt }) => receivedAt.getTime())))
 }
 

@@ -62,13 +62,41 @@ async function insertDeliveries(
   }))
 }
 
-/** The same event to the same destination once more, whatever became of it the first time. */
+/** The event's payload is gone, maybe since a moment ago: nothing was made. */
+export class EventNotKeptError extends Error {
+  override readonly name = 'EventNotKeptError'
+}
+
+/**
+ * Locks the event until the end of the transaction: an erasure waits for it, and then finds what was made here. Throws
+ * `EventNotKeptError`.
+ */
+async function lockKept(
+  tx: Transaction,
+  { id, receivedAtMs }: OwedEvent,
+  lock: 'forShare' | 'forUpdate',
+): Promise<void> {
+  const kept = await tx
+    .selectFrom('events')
+    .select('id')
+    .where('id', '=', id)
+    .where('received_at', '=', new Date(receivedAtMs))
+    .where('erased_at', 'is', null)
+    [lock]()
+    .executeTakeFirst()
+  if (kept === undefined) throw new EventNotKeptError('its payload is no longer kept')
+}
+
+/**
+ * The same event to the same destination once more, whatever became of it the first time. Throws `EventNotKeptError`.
+ */
 export async function insertReplay(
   tx: Transaction,
   event: OwedEvent,
   { id: replayOf, destinationId }: Pick<StoredDelivery, 'id' | 'destinationId'>,
   nowMs: number,
 ): Promise<NewDelivery> {
+  await lockKept(tx, event, 'forShare')
   const id = randomId('dlv_')
   await insertDeliveries(tx, event, [{ id, destinationId, replayOf }], nowMs)
   return { deliveryId: id, destinationId, createdAtMs: nowMs }
@@ -77,7 +105,7 @@ export async function insertReplay(
 /**
  * Owes a stored event to these destinations. A destination's first delivery of an event has the id that it would have
  * had when the event came; each further one repeats the first. The event's row is locked: of two replays at once, one
- * makes the first deliveries.
+ * makes the first deliveries. Throws `EventNotKeptError`.
  */
 export async function insertEventReplay(
   tx: Transaction,
@@ -86,14 +114,7 @@ export async function insertEventReplay(
   nowMs: number,
 ): Promise<NewDelivery[]> {
   if (destinationIds.length === 0) return []
-  const ofEvent = [event.id, new Date(event.receivedAtMs)] as const
-  await tx
-    .selectFrom('events')
-    .select('id')
-    .where('id', '=', ofEvent[0])
-    .where('received_at', '=', ofEvent[1])
-    .forUpdate()
-    .execute()
+  await lockKept(tx, event, 'forUpdate')
   const ids = destinationIds.map((id) => ({ id: deliveryId(event.id, id), destinationId: id }))
   const known = await tx
     .selectFrom('deliveries')
@@ -116,8 +137,8 @@ export async function insertEventReplay(
     await tx
       .updateTable('events')
       .set(({ eb }) => ({ delivery_count: eb('delivery_count', '+', firsts) }))
-      .where('id', '=', ofEvent[0])
-      .where('received_at', '=', ofEvent[1])
+      .where('id', '=', event.id)
+      .where('received_at', '=', new Date(event.receivedAtMs))
       .execute()
   }
   return await insertDeliveries(tx, event, made, nowMs)

@@ -37,6 +37,7 @@ import { createMailSender } from './send-mail.ts'
 import { startOperatorNotices } from './send-operator-notice.ts'
 import { createSlots } from './slots.ts'
 import { shareSlowDowns } from './slow-down.ts'
+import { createSlowLanePace } from './slow-lane-pace.ts'
 import { openStores } from './stores.ts'
 import { startUpkeep } from './upkeep.ts'
 
@@ -170,11 +171,13 @@ if (to !== undefined) {
 }
 await Promise.all([fleet.joined, circuits.waitUntilLoaded()])
 const consumer = { connection: stores.consuming, lockMs: config.WORKER_LOCK_MS, log }
+const concurrency = config.WORKER_CONCURRENCY
+const slowLanePace = createSlowLanePace(concurrency, () => performance.now())
 const consumers = [
-  startDeliveryConsumer(
-    { ...consumer, concurrency: config.WORKER_CONCURRENCY, shards: config.QUEUE_SHARDS },
-    (run) => deliver(deliverDeps, run),
-  ),
+  startDeliveryConsumer({ ...consumer, concurrency, shards: config.QUEUE_SHARDS }, async (run) => {
+    if (run.lane === 'slow') await slowLanePace()
+    return await deliver(deliverDeps, run)
+  }),
   startFallbackConsumer(
     { ...consumer, concurrency: FALLBACK_CONCURRENCY },
     parseFallbackJob,

@@ -4,6 +4,7 @@ import type { AttemptResult } from '@switchhook/core/delivery/attempt'
 import type { Destination } from '@switchhook/core/event'
 import type { Logger } from '@switchhook/core/log'
 import type { WaitingDelivery } from '@switchhook/core/queue'
+import { StacklessError } from '@switchhook/core/stackless-error'
 import { LRUCache } from 'lru-cache'
 import CircuitBreaker from 'opossum'
 import { type CircuitCounts, createCircuitCounts } from './circuit-counts.ts'
@@ -21,7 +22,7 @@ const DISMISS_EVERY_MS = 100
 
 type Attempt = () => Promise<AttemptResult>
 
-class FailedAttempt extends Error {
+class FailedAttempt extends StacklessError {
   readonly result: AttemptResult
   constructor(result: AttemptResult) {
     super(result.outcome)

@@ -7,6 +7,7 @@ import type { Gates } from './gates.ts'
 const open: Gates = {
   check: async () => undefined,
   takeSlot: async () => ({ kind: 'go', slot: { settle() {}, giveBack() {} } }),
+  queueIfFull: () => undefined,
 }
 
 describe('a delivery that a gate holds back', () => {

@@ -9,18 +9,22 @@ import type { AttemptRecord } from '@switchhook/core/store/delivery-log'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import type { CircuitBreakers } from './circuit-breakers.ts'
 import type { HeedAnswer } from './disable-destination-heed.ts'
-import { cancel, type EndDeliveryDeps, giveUp, idsOf } from './end-delivery.ts'
+import { cancel, giveUp, idsOf } from './end-delivery.ts'
 import type { Gates, Held } from './gates.ts'
-import { capAtStale, holdForOwnFault, waitUnlessOverdue } from './hold-delivery.ts'
+import {
+  type CircuitHoldDeps,
+  capAtStale,
+  holdForOwnFault,
+  turnMs,
+  waitForCircuit,
+} from './hold-delivery.ts'
 import type { EventRequest } from './post-event.ts'
 import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
 import type { Slot } from './slots.ts'
+import { waitUnseen } from './wait-unseen.ts'
 
 /** What delivering needs, and no more. */
-export type DeliverDeps = EndDeliveryDeps & {
-  readonly random: () => number
-  /** However short its schedule, an open circuit holds it so long before its first attempt: a probe may close it. */
-  readonly firstAttemptGraceMs: number
+export type DeliverDeps = CircuitHoldDeps & {
   /** Undefined when there is none, looked up in Postgres if need be; throws when that cannot be told now. */
   readonly findDestination: (id: string) => Promise<Destination | undefined>
   /** Undefined when Postgres knows nothing of it, or is away. */
@@ -34,7 +38,7 @@ export type DeliverDeps = EndDeliveryDeps & {
   ) => PreparedRequest
   readonly post: (request: EventRequest) => Promise<AttemptResult>
   readonly heed: HeedAnswer
-  readonly circuits: Pick<CircuitBreakers, 'holdMs' | 'heldSinceMs' | 'turnMs' | 'run'>
+  readonly circuits: Pick<CircuitBreakers, 'run'>
   readonly gates: Gates
   /** Makes a job of it there; the one in hand is to end. */
   readonly moveToSlowLane: (job: DeliveryJob) => Promise<void>
@@ -123,21 +127,12 @@ function prepareOrFail(
   }
 }
 
-/** How long an open circuit makes it wait, unless it gets too old before. */
-async function turnMs(
-  deps: DeliverDeps,
-  { data, lane }: DeliveryRun,
-  destination: Destination,
-): Promise<number> {
-  const { deliveryId } = data
-  const delayMs = await deps.circuits.turnMs(destination, { deliveryId, lane })
-  return capAtStale(deps, data, destination, delayMs)
-}
-
 /** Makes one attempt at one delivery and says what comes next. Throws only when the stores fail before the attempt. */
 export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobStep> {
   const job = run.data
   const mustLook = run.interrupted || job.requeued
+  const wait = mustLook ? await waitUnseen(deps, run) : undefined
+  if (wait !== undefined) return wait
   const progress = mustLook ? await deps.findProgress(job) : undefined
   const step = await goOn(deps, run, progress)
   // What was cut off may have no row, and is not looked for any more: this run went on after it.
@@ -183,13 +178,11 @@ async function goOn(
   const held = await deps.gates.check(destination, run)
   if (held !== undefined) return holdBack(deps, job, attempt - 1, held)
   if (deps.circuits.holdMs(job.destinationId) > 0) {
+    const wait = await waitForCircuit(deps, run, attempt - 1, destination)
+    if (wait !== undefined) return wait
     const reason = 'The destination was failing all the time.'
-    const turn = () => turnMs(deps, run, destination)
-    // Time before it opened, in a pause or a queue, is not the circuit's; and a probe may close it any moment.
-    const sinceMs = deps.circuits.heldSinceMs(job.destinationId)
-    if (sinceMs === undefined) return { kind: 'defer', delayMs: await turn() }
-    const graceMs = attempt === 1 ? deps.firstAttemptGraceMs : 0
-    return waitUnlessOverdue(deps, job, attempt - 1, destination, turn, reason, sinceMs, graceMs)
+    await giveUp(deps, job, destination, attempt - 1, reason, null)
+    return DONE
   }
   const gate = await deps.gates.takeSlot(destination, run)
   if (gate.kind !== 'go') return holdBack(deps, job, attempt - 1, gate)
@@ -234,6 +227,7 @@ async function makeAttempt(
     return holdForOwnFault(deps, run, attempt - 1, destination, `${result.error}`)
   }
 
+  const answeredAtMs = deps.nowMs()
   const planned = nextStep(result, attempt, destination.retry, deps.random())
   const step: NextStep =
     planned.kind === 'retry'
@@ -248,7 +242,7 @@ async function makeAttempt(
     deps.log.error({ ...idsOf(job), attempt, error }, 'delivery.unrecorded')
     return LOOK_AGAIN
   }
-  count(deps, job, destination, result, step)
+  count(deps, job, destination, result, step, answeredAtMs)
   deps.log.info(
     {
       ...idsOf(job),
@@ -286,11 +280,12 @@ function count(
   { format }: Destination,
   result: AttemptResult,
   step: NextStep,
+  answeredAtMs: number,
 ): void {
   const { metrics } = deps
   metrics.attempts.inc({ format, outcome: result.outcome })
   metrics.attemptDuration.observe({ format }, result.responseTimeMs / 1000)
   if (step.kind !== 'done') return
   metrics.deliveries.inc({ state: 'delivered' })
-  metrics.deliveryLatency.observe({ format }, (deps.nowMs() - job.event.receivedAtMs) / 1000)
+  metrics.deliveryLatency.observe({ format }, (answeredAtMs - job.event.receivedAtMs) / 1000)
 }

@@ -90,6 +90,17 @@ describe('a slot', () => {
     expect(await gates.takeSlot(serial, runOf())).toMatchObject({ kind: 'wait', reason: 'slot' })
   })
 
+  it('that is not free is queued for without being taken, and one that is free is left', async () => {
+    const { gates } = createBench()
+    const serial = destination({ maxConcurrency: 1 })
+    expect(gates.queueIfFull(serial, runOf())).toBeUndefined()
+    const first = await gates.takeSlot(serial, runOf())
+    if (first.kind !== 'go') throw new Error('no slot')
+    expect(gates.queueIfFull(serial, runOf())).toBeGreaterThan(0)
+    first.slot.giveBack()
+    expect(gates.queueIfFull(serial, runOf({ waits: 1 }))).toBeUndefined()
+  })
+
   it('of a destination with fewer than there are workers is one of all of theirs', async () => {
     const leases: string[] = []
     const { gates } = createBench({

@@ -20,6 +20,8 @@ export type Gates = {
   check(destination: Destination, run: DeliveryRun): Promise<Held | undefined>
   /** A slot, and a turn where the destination has a rate limit. Whoever gets one must settle it or give it back. */
   takeSlot(destination: Destination, run: DeliveryRun): Promise<Held | { kind: 'go'; slot: Slot }>
+  /** Where this worker has no slot for it, how long it waits, as `takeSlot` would say; undefined: ask that. */
+  queueIfFull(destination: Destination, run: DeliveryRun): number | undefined
 }
 
 export type GatesDeps = {
@@ -64,7 +66,7 @@ export function createGates(deps: GatesDeps): Gates {
     delayMs: number,
     destination: Destination,
     run: DeliveryRun,
-  ): Held {
+  ): Extract<Held, { kind: 'wait' }> {
     const staleMs = staleAtMs(run.data, destination)
     return { kind: 'wait', reason, delayMs: waitUntilStale(delayMs, staleMs, deps.nowMs()) }
   }
@@ -74,6 +76,12 @@ export function createGates(deps: GatesDeps): Gates {
       const staleMs = staleAtMs(run.data, destination)
       if (staleMs !== undefined && deps.nowMs() >= staleMs) return { kind: 'expired' }
       return destination.status === 'paused' ? park(destination, run) : undefined
+    },
+    queueIfFull(destination, run) {
+      const taken = slots.take(destination, run.lane, run.waits)
+      if (taken.kind === 'go') taken.slot.giveBack()
+      if (taken.kind !== 'wait') return undefined
+      return wait('slot', taken.delayMs, destination, run).delayMs
     },
     async takeSlot(destination, run) {
       const taken = slots.take(destination, run.lane, run.waits)

@@ -24,6 +24,7 @@ import { createProxyConnector } from './egress-proxy.ts'
 import { joinFleet } from './fleet.ts'
 import { createGates } from './gates.ts'
 import { createGauges } from './gauges.ts'
+import { createLaneRoom } from './lane-room.ts'
 import { startLongWork } from './long-work.ts'
 import { createLookUps } from './look-ups.ts'
 import { toOperationalChanges } from './operational-events.ts'
@@ -54,7 +55,8 @@ const stopSignal = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT
 
 // Closed in reverse, on a signal or when starting fails.
 await using resources = new AsyncDisposableStack()
-const stores = resources.adopt(openStores(config, metrics, log), (opened) => opened.close())
+const room = createLaneRoom(config.WORKER_CONCURRENCY)
+const stores = resources.adopt(openStores(config, room, metrics, log), (opened) => opened.close())
 const { tell, record } = createTelling(stores, log)
 const history = resources.adopt(
   startCircuitHistory(async (changes) => {
@@ -174,10 +176,12 @@ const consumer = { connection: stores.consuming, lockMs: config.WORKER_LOCK_MS, 
 const concurrency = config.WORKER_CONCURRENCY
 const slowLanePace = createSlowLanePace(concurrency, () => performance.now())
 const consumers = [
-  startDeliveryConsumer({ ...consumer, concurrency, shards: config.QUEUE_SHARDS }, async (run) => {
-    if (run.lane === 'slow') await slowLanePace()
-    return await deliver(deliverDeps, run)
-  }),
+  startDeliveryConsumer({ ...consumer, concurrency, shards: config.QUEUE_SHARDS }, (run) =>
+    room.hold(run.lane, async () => {
+      if (run.lane === 'slow') await slowLanePace()
+      return await deliver(deliverDeps, run)
+    }),
+  ),
   startFallbackConsumer(
     { ...consumer, concurrency: FALLBACK_CONCURRENCY },
     parseFallbackJob,

@@ -12,17 +12,28 @@ import { isDataError, openDatabase } from '@switchhook/core/store/database'
 import { type DeliveryRecord, writeDeliveryLog } from '@switchhook/core/store/delivery-log'
 import { createStoreHealth } from '@switchhook/core/store-health'
 import type { WorkerConfig } from './config.ts'
+import type { LaneRoom } from './lane-room.ts'
 import { createRecorder } from './recorder.ts'
 
 const LOG_QUERY_TIMEOUT_MS = 2_500
 const UPKEEP_QUERY_TIMEOUT_MS = 60_000
 const REDIS_COMMAND_TIMEOUT_MS = 2_000
 const MAX_LOG_BATCH = 200
+/**
+ * What is delivered waits so long to be recorded while the lanes have room: at part load a commit for one or two rows
+ * costs the machine more than the delivery itself.
+ */
+const LOG_LINGER_MS = 20
 const PROBE = { probeTimeoutMs: 1_000, probeEveryMs: 250 }
 const REFRESH_TIMEOUT_MS = 3_000
 
 /** Opens everything the worker keeps between jobs. Nothing here waits for a store to be up. */
-export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) {
+export function openStores(
+  config: WorkerConfig,
+  room: Pick<LaneRoom, 'isRoomy'>,
+  metrics: Metrics,
+  log: Logger,
+) {
   const openPool = (name: string, maxConnections: number, queryTimeoutMs: number) =>
     openDatabase(
       {
@@ -75,6 +86,7 @@ export function openStores(config: WorkerConfig, metrics: Metrics, log: Logger) 
       return []
     },
     maxBatchItems: MAX_LOG_BATCH,
+    lingerMs: () => (room.isRoomy() ? LOG_LINGER_MS : 0),
     maxWaitingItems: 10 * config.WORKER_CONCURRENCY,
     onBatch: (rows) => metrics.logBatchRows.observe(rows),
     failsAll: (error) => !isDataError(error),

@@ -1,3 +1,4 @@
+import { waitFor } from '@switchhook/testing/wait-for'
 import { describe, expect, it } from 'vitest'
 import { createGroupCommit, OverfullError } from './group-commit.ts'
 
@@ -46,6 +47,28 @@ describe('group commit', () => {
     expect(gate.batches).toEqual([[1], [2, 3, 4]])
     await gate.finish()
     await expect(Promise.all(results)).resolves.toEqual(['1', '2', '3', '4'])
+  })
+
+  it('lets a batch wait for company as long as it is told each time', async () => {
+    const gate = createGate()
+    const asked: number[] = []
+    const lingerMs = (): number => {
+      asked.push(gate.batches.length)
+      return asked.length === 1 ? 5 : 0
+    }
+    const commit = createGroupCommit({ ...bounds, write: gate.write, lingerMs })
+    const first = commit.push(1)
+    await Promise.resolve()
+    expect(gate.batches).toEqual([])
+    const second = commit.push(2)
+    await waitFor(async () => gate.batches.length === 1, { timeoutMs: 1_000, what: 'a write' })
+    expect(gate.batches).toEqual([[1, 2]])
+    const third = commit.push(3)
+    await gate.finish()
+    expect(gate.batches).toEqual([[1, 2], [3]])
+    await gate.finish()
+    await expect(Promise.all([first, second, third])).resolves.toEqual(['1', '2', '3'])
+    expect(asked).toEqual([0, 1])
   })
 
   it('has one write in flight at a time, of at most maxBatchItems', async () => {

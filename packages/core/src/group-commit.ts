@@ -1,9 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
 export type GroupCommitOptions<Item, Result> = {
   /** Writes all items at once; one result per item, in order. A throw fails every item of the batch. */
   readonly write: (items: readonly Item[]) => Promise<readonly Result[]>
   readonly maxBatchItems: number
   /** Beyond this many waiting items `push` refuses at once: memory is bounded, the caller has another way. */
   readonly maxWaitingItems: number
+  /** How long a batch waits for company before it is written, ms; asked once for each. 0 unless given. */
+  readonly lingerMs?: () => number
   readonly onBatch?: (items: number) => void
   /** True when an error says that the batch after this one would fail too: everything waiting is failed with it. */
   readonly failsAll?: (error: unknown) => boolean
@@ -22,8 +26,8 @@ export class OverfullError extends Error {
 type Waiting<Item, Result> = PromiseWithResolvers<Result> & { readonly item: Item }
 
 /**
- * Group commit without timers: while one write is in flight the next items gather, and the next write takes them
- * all. Alone, an item waits for nothing; under load the cost per item falls.
+ * Group commit: while one write is in flight the next items gather, and the next write takes them all. Alone, an item
+ * waits for nothing, or for `lingerMs`; under load the cost per item falls.
  */
 export function createGroupCommit<Item, Result>(
   options: GroupCommitOptions<Item, Result>,
@@ -44,6 +48,8 @@ export function createGroupCommit<Item, Result>(
 
   async function run(): Promise<void> {
     while (waiting.length > 0) {
+      const lingerMs = options.lingerMs?.() ?? 0
+      if (lingerMs > 0) await sleep(lingerMs)
       const batch = waiting.slice(0, options.maxBatchItems)
       waiting = waiting.slice(options.maxBatchItems)
       await writeBatch(batch)

@@ -4,6 +4,7 @@ import { LANES, type Lane, laneOf, slotsOfLanes } from './delivery/lanes.ts'
 import type { Logger } from './log.ts'
 import { FALLBACK_QUEUE, LANE_QUEUES, shardOf, shardPrefix } from './queue-names.ts'
 import type { RedisConnection } from './redis.ts'
+import { StacklessError } from './stackless-error.ts'
 
 /** One more than anybody would set: whether to go on is decided by delivery/next-step.ts, never by BullMQ. */
 const UNBOUNDED = 1_000_000
@@ -81,7 +82,7 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
   async function removeFrom(queue: Queue, deliveryId: string): Promise<void> {
     if ((await queue.remove(deliveryId)) === 1) return
     const job: Job<DeliveryJob> | undefined = await queue.getJob(deliveryId)
-    await job?.updateData({ ...job.data, requeued: true })
+    await job?.updateData({ ...job.data, requeued: true, removed: true })
   }
 
   return {
@@ -172,17 +173,17 @@ export type Consumer = {
   stop(timeoutMs: number): Promise<void>
 }
 
-/** Carries the delay to the backoff function; without a stack, which would cost 60 µs and room in Redis. */
-class RetryLater extends Error {
+/** Carries the delay to the backoff function; a stack would also cost room in Redis. */
+class RetryLater extends StacklessError {
   readonly delayMs: number
   constructor(delayMs: number, message: string) {
-    const { stackTraceLimit } = Error
-    Error.stackTraceLimit = 0
     super(message)
-    Error.stackTraceLimit = stackTraceLimit
     this.delayMs = delayMs
   }
 }
+
+/** Tells BullMQ that the job was moved; one is enough. */
+const DELAYED = new DelayedError()
 
 /** BullMQ keeps the message of the last failure with the job, here with the deaths until then: the next run looks. */
 const RETRY = 'retry'
@@ -239,7 +240,7 @@ function startWorker<Data>(
       throw new RetryLater(step.delayMs, `${ended} ${job.stalledCounter}`)
     }
     await job.moveToDelayed(Date.now() + Math.max(1, Math.floor(step.delayMs)), token)
-    throw new DelayedError()
+    throw DELAYED
   }
 
   const worker = new Worker(name, process, {

@@ -77,7 +77,7 @@ describe('a delivery that is taken away from the workers', () => {
       resolve()
       await waitFor(async () => runs.length === 2, { timeoutMs: 5_000, what: 'the next run' })
       expect(runs.map(({ data }) => data.requeued)).toEqual([false, true])
-      expect(runs[1]?.data).toEqual({ ...jobOf('dlv_1'), requeued: true })
+      expect(runs[1]?.data).toEqual({ ...jobOf('dlv_1'), requeued: true, removed: true })
     } finally {
       resolve()
       await consumer.stop(2_000)

@@ -15,6 +15,8 @@ const jobSchema = z.object({
   priorAttempts: z.number(),
   /** Made by the requeuer, or for a replay: somebody may have done or ended the work already, so look before sending. */
   requeued: z.boolean(),
+  /** Somebody took it away while a worker had it in hand: what it is now stands in Postgres. */
+  removed: z.boolean().default(false),
   event: z.object({
     id: z.string(),
     organizationId: z.string(),
@@ -68,7 +70,7 @@ export function createDeliveryJob(
   event: AcceptedEvent,
   carry: 'small' | 'all',
 ): DeliveryJob {
-  return { v: 1, ...ref, event: encodeEvent(event, carry) }
+  return { v: 1, ...ref, removed: false, event: encodeEvent(event, carry) }
 }
 
 /** Throws for what another version, or a person at a Redis prompt, put there. */

@@ -112,9 +112,12 @@ describe('what asks for a slot', () => {
     const slots = createDestinationSlots()
     startAttempt(slots, START_MS)
     for (let count = 0; count < 500; count += 1) {
-      expect(queueUp(slots, 2, 'messages', 0, START_MS + 200, 0.5)).toBe(40)
+      expect(queueUp(slots, 2, 'messages', 0, START_MS + 20, 0.5)).toBe(40)
     }
-    expect(queueUp(slots, 2, 'messages', 3, START_MS + 200, 0.5)).toBe(320)
+    expect(queueUp(slots, 2, 'messages', 3, START_MS + 20, 0.5)).toBe(320)
+    // As long again as nothing has come back.
+    expect(queueUp(slots, 2, 'messages', 0, START_MS + 200, 0.5)).toBe(200)
+    expect(queueUp(slots, 2, 'messages', 0, START_MS + 900, 1)).toBe(1_350)
     endAttempt(slots, 1, START_MS + 400)
     expect(hasSlot(slots, 50, 'messages', 0, START_MS + 400)).toBe(true)
   })

@@ -148,9 +148,9 @@ export function queueUp(
   const pace = paceOf(slots, nowMs)
   const heldMs = Math.max(0, slots.heldUntilMs - nowMs)
   if (pace === 'unproven') {
-    return Math.ceil(
-      heldMs + backoffMs(FIRST_UNPROVEN_WAIT_MS, waits, random, MAX_UNPROVEN_BACKOFF_MS),
-    )
+    const waitMs = backoffMs(FIRST_UNPROVEN_WAIT_MS, waits, random, MAX_UNPROVEN_BACKOFF_MS)
+    // Nothing has come back for so long: that it comes within much less is not likely.
+    return Math.ceil(heldMs + Math.max(waitMs, stuckMs(slots, nowMs) * (0.5 + random)))
   }
   const takesMs = Math.max(1, slots.meanMs, pace === 'slow' ? stuckMs(slots, nowMs) : 0)
   const beginsAtMs = Math.max(slots.queueEndsAtMs.get(lane) ?? 0, slots.heldUntilMs, nowMs)

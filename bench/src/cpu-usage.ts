@@ -50,6 +50,12 @@ export function findChildren(pid: number): number[] {
   return text.split(' ').filter(Boolean).map(Number)
 }
 
+/** The bench's own children are watched by themselves. */
+function usedBy(pid: number): number {
+  if (pid === process.pid) return cpuOfUs(pid, false)
+  return findChildren(pid).reduce((sum, child) => sum + cpuOfUs(child, false), cpuOfUs(pid, true))
+}
+
 function takeSample(pids: readonly number[]): Sample {
   const machine = (read('/proc/stat') ?? '').split('\n', 1)[0] ?? ''
   const [user = 0, nice = 0, system = 0, idle = 0, waiting = 0, irq = 0, softIrq = 0, stolen = 0] =
@@ -57,9 +63,7 @@ function takeSample(pids: readonly number[]): Sample {
   const busy = user + nice + system + irq + softIrq + stolen
   return {
     atMs: epochMs(),
-    byProcessUs: pids.map((pid) =>
-      findChildren(pid).reduce((sum, child) => sum + cpuOfUs(child, false), cpuOfUs(pid, true)),
-    ),
+    byProcessUs: pids.map(usedBy),
     busyUs: busy * US_PER_TICK,
     machineUs: (busy + idle + waiting) * US_PER_TICK,
   }

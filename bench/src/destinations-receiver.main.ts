@@ -1,6 +1,6 @@
 /**
- * Many destinations as one process. By the first part of the path: /ok answers 200, /hang never, /fails 500, and /dead
- * 500 until it is told otherwise. Messages: `{ kind: 'url' | 'take' | 'count' | 'revive' }`.
+ * Many destinations as one process. By the first part of the path: /ok answers 200, /hang never and /dead 500 until they
+ * are revived, /fails 500. Messages: `{ kind: 'url' | 'take' | 'count' | 'revive' | 'hang' }`.
  */
 import { startReceiver } from '@switchhook/testing/receiver'
 import { epochMs } from './clock.ts'
@@ -28,7 +28,8 @@ const receiver = await startReceiver({
     times.push(epochMs())
   },
 })
-receiver.on('/hang', { kind: 'hang' })
+const hang = (): void => receiver.on('/hang', { kind: 'hang' })
+hang()
 receiver.on('/fails', { kind: 'answer', status: 500 })
 receiver.on('/dead', { kind: 'answer', status: 500 })
 
@@ -36,8 +37,12 @@ function answer(kind: string): object {
   if (kind === 'url') return { url: receiver.url }
   if (kind === 'count') return { count: ids.length }
   if (kind === 'revive') {
-    receiver.on('/dead', { kind: 'answer', status: 200 })
+    for (const path of ['/dead', '/hang']) receiver.on(path, { kind: 'answer', status: 200 })
     return { atMs: epochMs() }
+  }
+  if (kind === 'hang') {
+    hang()
+    return {}
   }
   const arrivals: PathArrivals = { ids, paths, atMs: Float64Array.from(times) }
   ids = []

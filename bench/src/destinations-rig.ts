@@ -36,8 +36,10 @@ export type DestinationsRig = Rig & {
   inject(count: number, ratePerSecond: number, pick: (index: number) => string): Promise<Injected>
   takePaths(): Promise<PathArrivals>
   countPaths(): Promise<number>
-  /** What was dead answers 200 from now on; when that was. */
+  /** What was dead, or hung, answers 200 from now on; when that was. */
   revive(): Promise<number>
+  /** What hung in the beginning hangs again. */
+  hang(): Promise<void>
 }
 
 const ASK_TIMEOUT_MS = 20_000
@@ -86,6 +88,8 @@ export async function openDestinationsRig(context: BenchContext): Promise<Destin
 
   return {
     ...rig,
+    sampleCpu: (...processes) =>
+      rig.sampleCpu(...processes, receiver, { name: 'bench', pid: process.pid }),
     async seed(destinations) {
       // The columns that a migration adds later have their defaults: the tenant's own destination is the pattern.
       for (let from = 0; from < destinations.length; from += ROWS_AT_ONCE) {
@@ -130,5 +134,6 @@ export async function openDestinationsRig(context: BenchContext): Promise<Destin
     takePaths: () => ask('take'),
     countPaths: async () => (await ask<{ count: number }>('count')).count,
     revive: async () => (await ask<{ atMs: number }>('revive')).atMs,
+    hang: async () => void (await ask('hang')),
   }
 }

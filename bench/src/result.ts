@@ -79,6 +79,11 @@ export function cpuRows(
 
 const QUIET_SHARE = 0.05
 
+/** Did nothing else use the machine while it was measured? */
+export function isQuiet({ cpu }: { readonly cpu: CpuWindow }): boolean {
+  return cpu.othersShare <= QUIET_SHARE
+}
+
 /** One note when anything else used the machine while it was measured. */
 export function findNoise(windows: readonly { readonly cpu: CpuWindow }[]): string[] {
   const share = Math.max(...windows.map(({ cpu }) => cpu.othersShare))

@@ -47,7 +47,7 @@ export type Rig = {
   /** All since the last call. */
   takeArrivals(): Promise<Arrivals>
   /** Watches the stores, the receiver, the load generator and these. */
-  sampleCpu(...processes: readonly BenchProcess[]): CpuSampler
+  sampleCpu(...processes: readonly Pick<BenchProcess, 'name' | 'pid'>[]): CpuSampler
   memoryMb(...processes: readonly BenchProcess[]): Record<string, number>
 }
 
@@ -146,7 +146,9 @@ export async function openRig(resources: AsyncDisposableStack, options: RigOptio
     receiver: receiver.pid,
     [loader.name]: loader.pid,
   }
-  const pidsOf = (processes: readonly BenchProcess[]): Record<string, number> => ({
+  const pidsOf = (
+    processes: readonly Pick<BenchProcess, 'name' | 'pid'>[],
+  ): Record<string, number> => ({
     ...Object.fromEntries(processes.map(({ name, pid }) => [name, pid])),
     ...surroundings,
   })

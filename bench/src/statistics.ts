@@ -3,6 +3,10 @@ export function percentile(sorted: Float64Array, share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 }
 
+export function medianOf(values: readonly number[]): number {
+  return percentile(Float64Array.from(values).sort(), 0.5)
+}
+
 export type Latencies = {
   readonly p50Ms: number
   readonly p99Ms: number

@@ -188,3 +188,15 @@ test('cutAll resets what is open and nothing else', async () => {
   third.socket.write('ping')
   await expectReply(third, 'pong')
 })
+
+test('silenceAll keeps what is open and lets nothing through it; a new connection passes', async () => {
+  const before = await open()
+  before.socket.write('ping')
+  await expectReply(before, 'pong')
+  proxy.silenceAll()
+  before.socket.write('lost')
+  const after = await open()
+  after.socket.write('ping')
+  await expectReply(after, 'pong')
+  expect([before.seen(), before.socket.destroyed, atTarget]).toEqual(['pong', false, 'pingping'])
+})

@@ -26,6 +26,8 @@ export type ChaosProxy = {
   mode(mode: ChaosMode): void
   /** Resets every connection; new ones follow the mode. */
   cutAll(): void
+  /** The connections there are stay open, and nothing comes through any more; new ones follow the mode. */
+  silenceAll(): void
   stop(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -36,6 +38,7 @@ type Pair = {
   upstream: Socket | undefined
   /** How many bytes of replies still pass. */
   repliesLeft: number
+  isSilent: boolean
 }
 
 /** Starts a TCP proxy on loopback whose faults can be changed while connections are open. */
@@ -57,7 +60,12 @@ export async function startChaosProxy({
       client.resetAndDestroy()
       return
     }
-    const pair: Pair = { client, upstream: undefined, repliesLeft: repliesAllowed(mode) }
+    const pair: Pair = {
+      client,
+      upstream: undefined,
+      repliesLeft: repliesAllowed(mode),
+      isSilent: false,
+    }
     pairs.add(pair)
     if (mode === 'blackhole') {
       client.resume()
@@ -73,7 +81,7 @@ export async function startChaosProxy({
     pair.upstream = upstream
     relay(client, upstream, {
       latencyMs,
-      filter: (chunk) => (mode === 'blackhole' ? undefined : chunk),
+      filter: (chunk) => (isSilent(pair) ? undefined : chunk),
     })
     relay(upstream, client, { latencyMs, filter: (chunk) => filterReply(pair, chunk) })
     upstream.on('error', () => undefined)
@@ -81,12 +89,14 @@ export async function startChaosProxy({
     upstream.once('close', (hadError) => onSideClosed(pair, hadError))
   })
 
+  const isSilent = (pair: Pair): boolean => mode === 'blackhole' || pair.isSilent
+
   function latencyMs(): number {
     return typeof mode === 'object' && 'latencyMs' in mode ? mode.latencyMs : 0
   }
 
   function filterReply(pair: Pair, chunk: Buffer): Buffer | undefined {
-    if (mode === 'blackhole') return undefined
+    if (isSilent(pair)) return undefined
     if (chunk.length < pair.repliesLeft) {
       pair.repliesLeft -= chunk.length
       return chunk
@@ -103,7 +113,7 @@ export async function startChaosProxy({
     if (pair.client.destroyed && pair.upstream?.destroyed !== false) pairs.delete(pair)
     // In a blackhole the other side does not learn of it. A close without an error followed an end,
     // which the relay passes on after what is still on its way.
-    else if (hadError && mode !== 'blackhole') cut(pair)
+    else if (hadError && !isSilent(pair)) cut(pair)
   }
 
   function cut(pair: Pair): void {
@@ -130,6 +140,9 @@ export async function startChaosProxy({
     },
     cutAll() {
       for (const pair of pairs) cut(pair)
+    },
+    silenceAll() {
+      for (const pair of pairs) pair.isSilent = true
     },
     async stop() {
       if (!server.listening) return

@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { DeliveryState, EventType, Outcome, ProviderName } from '../event.ts'
 import type { Logger } from '../log.ts'
 import type { CircuitTables } from './circuit-tables.ts'
+import { DeadlineClient } from './deadline-client.ts'
 import type { DestinationTables, Stamped } from './destination-tables.ts'
 import type { LongWorkTables } from './long-work-tables.ts'
 import type { MailTables } from './mail-tables.ts'
@@ -221,6 +222,7 @@ const types: pg.CustomTypesConfig = {
 /** Connects on first use; never throws because Postgres is away. */
 export function openDatabase(options: DatabaseOptions, log: Logger): DatabaseHandle {
   const pool = new pg.Pool({
+    Client: DeadlineClient,
     connectionString: options.url,
     application_name: options.applicationName,
     max: options.maxConnections,

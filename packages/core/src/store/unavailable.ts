@@ -11,7 +11,7 @@ const NETWORK_FAULT = /^(ECONN\w+|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTF
 
 /** pg's own errors have no code. */
 const PG_FAULT =
-  /^(Query read timeout|timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|The server does not support SSL)/
+  /^(Query read timeout|timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Client was closed|The server does not support SSL)/
 
 /** Postgres is away, frozen or shutting down: the same statement may succeed later. */
 export function isStoreUnavailable(error: unknown): boolean {

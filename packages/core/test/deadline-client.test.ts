@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type ChaosProxy, startChaosProxy } from '@switchhook/testing/chaos-proxy'
+import { sql } from 'kysely'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { silentLogger } from '../src/log.ts'
+import { type DatabaseHandle, openDatabase } from '../src/store/database.ts'
+import { isStoreUnavailable } from '../src/store/unavailable.ts'
+import { createTestDatabase, type TestDatabase } from './test-database.ts'
+
+const QUERY_TIMEOUT_MS = 400
+
+let direct: TestDatabase
+let proxy: ChaosProxy
+let spoilt: DatabaseHandle
+
+/** One connection, so that what comes next would take the same. */
+beforeEach(async () => {
+  direct = await createTestDatabase('empty')
+  await direct.pool.query('create table notes (text text)')
+  const url = new URL(direct.url)
+  proxy = await startChaosProxy({ targetPort: Number(url.port) })
+  url.port = String(proxy.port)
+  spoilt = openDatabase(
+    {
+      url: url.href,
+      applicationName: 'test',
+      maxConnections: 1,
+      queryTimeoutMs: QUERY_TIMEOUT_MS,
+    },
+    silentLogger,
+  )
+  await sql`select 1`.execute(spoilt.db)
+})
+
+afterEach(async () => {
+  await spoilt.close()
+  await proxy.stop()
+  await direct.drop()
+})
+
+/** The error, which must be one that the API answers with 503. */
+async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(isStoreUnavailable(error)).toBe(true)
+  return error
+}
+
+test('when the server goes without a word, one statement fails and the next has a new connection', async () => {
+  proxy.silenceAll()
+  await failureOf(sql`select 1`.execute(spoilt.db))
+  expect((await sql<{ n: number }>`select 2 as n`.execute(spoilt.db)).rows).toEqual([{ n: 2 }])
+})
+
+test('the same within a transaction', async () => {
+  const failed = spoilt.db.transaction().execute(async (tx) => {
+    proxy.silenceAll()
+    await sql`insert into notes values ('lost')`.execute(tx)
+  })
+  await failureOf(failed)
+  await spoilt.db.transaction().execute((tx) => sql`insert into notes values ('kept')`.execute(tx))
+  const { rows } = await direct.pool.query('select text from notes')
+  expect(rows).toEqual([{ text: 'kept' }])
+})
+
+test('what follows a transaction whose begin came late is committed', async () => {
+  proxy.mode({ latencyMs: QUERY_TIMEOUT_MS })
+  await failureOf(spoilt.db.transaction().execute((tx) => sql`select 1`.execute(tx)))
+  proxy.mode('pass')
+  await sleep(QUERY_TIMEOUT_MS)
+  await sql`insert into notes values ('kept')`.execute(spoilt.db)
+  const { rows } = await direct.pool.query('select text from notes')
+  expect(rows).toEqual([{ text: 'kept' }])
+})

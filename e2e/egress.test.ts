@@ -160,8 +160,10 @@ test('a destination that answers 410 is disabled, its owner told, and what waite
     disabled_reason: 'It answered 410 Gone.',
   })
   expect(requestsTo(line)).toHaveLength(2)
-  const states = (await findDeliveries(line)).map(({ state }) => state)
-  expect(states).toEqual(['emailed', 'emailed'])
+  await waitFor(
+    async () => (await findDeliveries(line)).every(({ state }) => state === 'emailed'),
+    { timeoutMs: TIMEOUT_MS, what: 'both deliveries to be emailed' },
+  )
 
   reachable.on('/gone', { kind: 'answer', status: 200 })
   expect(await tenant.api.call('PATCH', path, { status: 'active' })).toMatchObject({

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 
 export type ApiAnswer = {
@@ -12,13 +13,14 @@ type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
 export type Api = {
   /** Whatever the answer is. */
   send(method: Method, path: string, body?: unknown): Promise<ApiAnswer>
-  /** The answer's JSON. Throws with its text when the status is not 2xx. */
+  /** The answer's JSON; asks again after a 503, as that says. Throws with its text when the status is not 2xx. */
   call<T>(method: Method, path: string, body?: unknown): Promise<T>
   /** All pages of a list. */
   list<T>(path: string): Promise<T[]>
 }
 
 const TIMEOUT_MS = 10_000
+const RETRY_AFTER_MS = 1_000
 const PAGE = 200
 
 type Page<T> = { readonly items: readonly T[]; readonly next_cursor: string | null }
@@ -37,7 +39,12 @@ export function createApi(baseUrl: () => string, apiKey: string): Api {
       return { status, headers, text: await response.body.text() }
     },
     async call<T>(method: Method, path: string, body?: unknown): Promise<T> {
-      const { status, text } = await api.send(method, path, body)
+      const endsAtMs = performance.now() + TIMEOUT_MS
+      let { status, text } = await api.send(method, path, body)
+      while (status === 503 && performance.now() < endsAtMs) {
+        await sleep(RETRY_AFTER_MS)
+        ;({ status, text } = await api.send(method, path, body))
+      }
       if (status > 299) throw new Error(`${method} ${path} answered ${status}: ${text}`)
       return JSON.parse(text) as T
     },

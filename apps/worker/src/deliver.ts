@@ -18,6 +18,7 @@ import {
   turnMs,
   waitForCircuit,
 } from './hold-delivery.ts'
+import type { LookUps } from './look-ups.ts'
 import type { EventRequest } from './post-event.ts'
 import { type PreparedRequest, toAttemptRecord, toDeliveryRecord } from './prepare-request.ts'
 import type { Slot } from './slots.ts'
@@ -27,8 +28,7 @@ import { waitUnseen } from './wait-unseen.ts'
 export type DeliverDeps = CircuitHoldDeps & {
   /** Undefined when there is none, looked up in Postgres if need be; throws when that cannot be told now. */
   readonly findDestination: (id: string) => Promise<Destination | undefined>
-  /** Undefined when Postgres knows nothing of it, or is away. */
-  readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
+  readonly findProgress: LookUps['findProgress']
   /** For payloads too large for a job. Throws when Postgres is away. */
   readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
   readonly prepare: (
@@ -49,6 +49,8 @@ export type DeliverDeps = CircuitHoldDeps & {
 }
 
 const DONE: JobStep = { kind: 'done' }
+/** Somebody took it away, and Postgres cannot be asked whether that went through. */
+const LOOK_LATER: JobStep = { kind: 'defer', delayMs: 5_000 }
 /** After an attempt that no store took note of. */
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
 const LOST_ATTEMPT: AttemptResult = {
@@ -133,7 +135,10 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   const mustLook = run.interrupted || job.requeued
   const wait = mustLook ? await waitUnseen(deps, run) : undefined
   if (wait !== undefined) return wait
-  const progress = mustLook ? await deps.findProgress(job) : undefined
+  const told = mustLook ? await deps.findProgress(job) : undefined
+  if (told === 'unknown' && job.removed) return LOOK_LATER
+  // Not knowing may cost a duplicate; waiting would cost the delivery.
+  const progress = told === 'unknown' ? undefined : told
   const step = await goOn(deps, run, progress)
   // What was cut off may have no row, and is not looked for any more: this run went on after it.
   if (progress === undefined && step.kind !== 'defer') deps.metrics.logRowsCut.inc(run.lostRuns)

@@ -26,7 +26,15 @@ function createBench(overrides: Partial<GatesDeps> = {}) {
 
 const destination = (facts: Partial<Destination> = {}) => sampleDestination(facts)
 const runOf = (facts: Partial<DeliveryRun> = {}): DeliveryRun => ({
-  ...{ data: sampleJob(), run: 1, interrupted: false, lostRuns: 0, waits: 0, lane: 'messages' },
+  ...{
+    data: sampleJob(),
+    run: 1,
+    interrupted: false,
+    lostRuns: 0,
+    waits: 0,
+    lane: 'messages',
+    shard: 0,
+  },
   ...facts,
 })
 

@@ -13,8 +13,11 @@ import type { StoreHealth } from '@switchhook/core/store-health'
 const SPOOL_WAIT_MS = 5_000
 const SPOOL_POLL_MS = 200
 
+/** Undefined when Postgres knows nothing of it, `unknown` when it could not be asked. */
+export type Progress = DeliveryProgress | 'unknown' | undefined
+
 export type LookUps = {
-  findProgress(job: DeliveryJob): Promise<DeliveryProgress | undefined>
+  findProgress(job: DeliveryJob): Promise<Progress>
   findEvent(job: DeliveryJob): Promise<AcceptedEvent | undefined>
 }
 
@@ -34,14 +37,13 @@ export function createLookUps(
 
   return {
     async findProgress(job) {
-      if (!postgres.isUp()) return undefined
+      if (!postgres.isUp()) return 'unknown'
       try {
         await waitForSpool()
         return await findDeliveryProgress(pool, job.deliveryId, job.createdAtMs)
       } catch (error) {
-        // Not knowing may cost a duplicate; waiting would cost the delivery.
         postgres.reportFailure(error)
-        return undefined
+        return 'unknown'
       }
     },
     async findEvent({ event }) {

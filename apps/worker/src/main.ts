@@ -55,7 +55,7 @@ const stopSignal = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT
 
 // Closed in reverse, on a signal or when starting fails.
 await using resources = new AsyncDisposableStack()
-const room = createLaneRoom(config.WORKER_CONCURRENCY)
+const room = createLaneRoom(config.WORKER_CONCURRENCY, config.QUEUE_SHARDS)
 const stores = resources.adopt(openStores(config, room, metrics, log), (opened) => opened.close())
 const { tell, record } = createTelling(stores, log)
 const history = resources.adopt(
@@ -177,7 +177,7 @@ const concurrency = config.WORKER_CONCURRENCY
 const slowLanePace = createSlowLanePace(concurrency, () => performance.now())
 const consumers = [
   startDeliveryConsumer({ ...consumer, concurrency, shards: config.QUEUE_SHARDS }, (run) =>
-    room.hold(run.lane, async () => {
+    room.hold(run, async () => {
       if (run.lane === 'slow') await slowLanePace()
       return await deliver(deliverDeps, run)
     }),

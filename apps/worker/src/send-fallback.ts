@@ -11,9 +11,9 @@ import type { EventContent } from '@switchhook/core/providers/provider'
 import type { FallbackJob, JobRun, JobStep } from '@switchhook/core/queue'
 import type { Snapshot } from '@switchhook/core/routing/snapshot'
 import type { MailSlot } from '@switchhook/core/store/mail-digests'
-import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import { z } from 'zod'
 import { createFallbackMail } from './fallback-mail.ts'
+import type { LookUps } from './look-ups.ts'
 import type { TellOperations } from './operational-events.ts'
 import { toDeliveryRecord } from './prepare-request.ts'
 import type { RecordDelivery } from './recorder.ts'
@@ -39,7 +39,7 @@ export type SendFallbackDeps = {
   readonly nowMs: () => number
   readonly snapshot: Pick<Snapshot, 'findPhoneNumber'>
   readonly findDestination: (id: string) => Promise<Destination | undefined>
-  readonly findProgress: (job: DeliveryJob) => Promise<DeliveryProgress | undefined>
+  readonly findProgress: LookUps['findProgress']
   readonly findEvent: (job: DeliveryJob) => Promise<AcceptedEvent | undefined>
   readonly findSlot: FindSlot
   /** For a delivery whose mail is a digest: waits for it, or sends it. */
@@ -133,7 +133,10 @@ export async function sendFallback(
 ): Promise<JobStep> {
   const { delivery, reason } = run.data
   if (deps.sentUnrecorded.has(delivery.deliveryId)) return settleSent(deps, run.data)
-  const progress = await deps.findProgress(delivery)
+  const told = await deps.findProgress(delivery)
+  // Somebody took it away, and Postgres cannot be asked whether that went through.
+  if (told === 'unknown' && delivery.removed) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  const progress = told === 'unknown' ? undefined : told
   if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
   // An earlier run may have sent it, and only Postgres can tell; but not for longer than a mail is tried.
   const ageMs = deps.nowMs() - delivery.createdAtMs

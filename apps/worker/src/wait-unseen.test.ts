@@ -31,17 +31,14 @@ const openCircuit = {
 }
 
 describe('a requeued delivery that only has to wait', () => {
-  it('is not looked for: for a slot, in a pause, behind an open circuit', async () => {
+  it('is not looked for: for a slot, or behind an open circuit', async () => {
     const full = createBench({ gates: gatesWith({ queueIfFull: () => 2_500 }) })
     expect(await full.run({ data: requeued, lane: 'slow' })).toEqual({
       ...{ kind: 'defer', delayMs: 2_500 },
     })
-    const pause = { kind: 'wait', reason: 'paused', delayMs: 15_000 } as const
-    const paused = createBench({ gates: gatesWith({ check: async () => pause }) })
-    expect(await paused.run({ data: requeued })).toEqual({ kind: 'defer', delayMs: 15_000 })
     const held = createBench({ circuits: openCircuit })
     expect(await held.run({ data: requeued })).toMatchObject({ kind: 'defer' })
-    for (const bench of [full, paused, held]) {
+    for (const bench of [full, held]) {
       expect(bench.looks).toEqual([])
       expect(bench.happened).toEqual([])
     }
@@ -54,6 +51,36 @@ describe('a requeued delivery that only has to wait', () => {
       expect(await bench.run(run)).toEqual({ kind: 'done' })
       expect(bench.looks).toEqual([data.deliveryId])
     }
+  })
+})
+
+describe('a requeued delivery that waits for long', () => {
+  it('is looked for at every fourth wait, and in a pause at each', async () => {
+    const held = createBench({ circuits: openCircuit })
+    const steps = []
+    for (let waits = 0; waits < 4; waits += 1) {
+      steps.push((await held.run({ data: requeued, waits })).kind)
+    }
+    expect(steps).toEqual(['defer', 'defer', 'defer', 'done'])
+    const destination = sampleDestination({ status: 'paused' })
+    const paused = createBench({ findDestination: async () => destination })
+    expect(await paused.run({ data: requeued })).toEqual({ kind: 'done' })
+    expect([...held.looks, ...paused.looks]).toEqual([requeued.deliveryId, requeued.deliveryId])
+  })
+})
+
+describe('a delivery that Postgres cannot be asked of', () => {
+  const findProgress = async () => 'unknown' as const
+
+  it('is sent, but not once it was taken away: that one waits for the answer', async () => {
+    const sent = createDeliverBench({ findProgress })
+    await sent.run({ data: requeued })
+    expect(sent.happened).toContain('sent')
+    const removed = createDeliverBench({ findProgress })
+    expect(await removed.run({ data: { ...requeued, removed: true } })).toEqual({
+      ...{ kind: 'defer', delayMs: 5_000 },
+    })
+    expect(removed.happened).toEqual([])
   })
 })
 

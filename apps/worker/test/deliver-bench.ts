@@ -96,6 +96,7 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
           lostRuns: 0,
           waits: 0,
           lane: 'messages',
+          shard: 0,
         },
         ...run,
       }),

@@ -1,10 +1,11 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq'
 import { type DeliveryJob, parseDeliveryJob } from './delivery/delivery-job.ts'
-import { LANES, type Lane, laneOf, slotsOfLanes } from './delivery/lanes.ts'
+import { LANES, type Lane, laneOf, slotsOfShardLanes } from './delivery/lanes.ts'
 import type { Logger } from './log.ts'
 import { FALLBACK_QUEUE, LANE_QUEUES, shardOf, shardPrefix } from './queue-names.ts'
 import type { RedisConnection } from './redis.ts'
 import { StacklessError } from './stackless-error.ts'
+import { takeAwayJob } from './take-away-job.ts'
 
 /** One more than anybody would set: whether to go on is decided by delivery/next-step.ts, never by BullMQ. */
 const UNBOUNDED = 1_000_000
@@ -79,11 +80,7 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
     return found.some((count) => count > 0)
   }
 
-  async function removeFrom(queue: Queue, deliveryId: string): Promise<void> {
-    if ((await queue.remove(deliveryId)) === 1) return
-    const job: Job<DeliveryJob> | undefined = await queue.getJob(deliveryId)
-    await job?.updateData({ ...job.data, requeued: true, removed: true })
-  }
+  const removed = (job: DeliveryJob): DeliveryJob => ({ ...job, requeued: true, removed: true })
 
   return {
     async addDelivery(job, lane = laneOf(job.event.type)) {
@@ -93,9 +90,10 @@ export function openQueues(connection: RedisConnection, shards: number, log: Log
       await fallback.add('f', job, { jobId: job.deliveryId })
     },
     async removeDelivery(deliveryId, destinationId) {
-      await fallback.remove(deliveryId)
+      const markMail = (job: FallbackJob) => ({ ...job, delivery: removed(job.delivery) })
+      await takeAwayJob(fallback, deliveryId, markMail)
       const queues = Object.values(lanesOf(destinationId))
-      await Promise.all(queues.map((queue) => removeFrom(queue, deliveryId)))
+      await Promise.all(queues.map((queue) => takeAwayJob(queue, deliveryId, removed)))
     },
     async promote(destinationId, waiting) {
       const queues = lanesOf(destinationId)
@@ -158,7 +156,7 @@ type CountedRun<Data> = JobRun<Data> & {
   readonly lostRuns: number
 }
 
-export type DeliveryRun = CountedRun<DeliveryJob> & { readonly lane: Lane }
+export type DeliveryRun = CountedRun<DeliveryJob> & { readonly lane: Lane; readonly shard: number }
 
 export type ConsumerOptions = {
   readonly connection: RedisConnection
@@ -276,12 +274,13 @@ export function startDeliveryConsumer(
   handle: (run: DeliveryRun) => Promise<JobStep>,
 ): Consumer {
   const { shards } = options
-  const slots = slotsOfLanes(options.concurrency)
+  const slots = slotsOfShardLanes(options.concurrency, shards)
   const workers = Array.from({ length: shards }, (_, shard) =>
     LANES.map((lane) => {
-      const inLane = (run: CountedRun<DeliveryJob>): Promise<JobStep> => handle({ ...run, lane })
-      const perShard = { ...options, concurrency: Math.ceil(slots[lane] / shards) }
-      return startWorker(LANE_QUEUES[lane], shardPrefix(shard), perShard, parseDeliveryJob, inLane)
+      const inLane = (run: CountedRun<DeliveryJob>): Promise<JobStep> =>
+        handle({ ...run, lane, shard })
+      const ofLane = { ...options, concurrency: slots[lane] }
+      return startWorker(LANE_QUEUES[lane], shardPrefix(shard), ofLane, parseDeliveryJob, inLane)
     }),
   ).flat()
   return { stop: (timeoutMs) => stopWorkers(workers, timeoutMs) }

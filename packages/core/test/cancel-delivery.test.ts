@@ -1,9 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type OwnRedis, startOwnRedis } from '@switchhook/testing/isolated'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createDeliveryJob, type DeliveryJob } from '../src/delivery/delivery-job.ts'
 import { silentLogger } from '../src/log.ts'
-import { type JobRun, openQueues, type Queues, startDeliveryConsumer } from '../src/queue.ts'
+import {
+  type FallbackJob,
+  type JobRun,
+  openQueues,
+  type Queues,
+  startDeliveryConsumer,
+  startFallbackConsumer,
+} from '../src/queue.ts'
 import { closeRedis, openRedis, type RedisConnection } from '../src/redis.ts'
 import { sampleEvent } from './sample-event.ts'
 
@@ -81,6 +89,51 @@ describe('a delivery that is taken away from the workers', () => {
     } finally {
       resolve()
       await consumer.stop(2_000)
+    }
+  })
+
+  it('while its mail is on its way: the next run of that is told, too', async () => {
+    const mail = { deliveryId: 'dlv_1', to: 'a@example.com', reason: '', attempts: 10 }
+    const runs: FallbackJob[] = []
+    const { promise: isRemoved, resolve } = Promise.withResolvers<void>()
+    const consumer = startFallbackConsumer(
+      { connection: consuming, concurrency: 1, lockMs: 2_000, log: silentLogger },
+      (data) => data as FallbackJob,
+      async (run) => {
+        runs.push(run.data)
+        if (runs.length > 1) return { kind: 'done' }
+        await isRemoved
+        return { kind: 'retry', delayMs: 1 }
+      },
+    )
+    try {
+      await queues.addFallback({ ...mail, delivery: jobOf('dlv_1') })
+      await waitFor(async () => runs.length === 1, { timeoutMs: 5_000, what: 'a run' })
+      await queues.removeDelivery('dlv_1', 'dst_1')
+      resolve()
+      await waitFor(async () => runs.length === 2, { timeoutMs: 5_000, what: 'the next run' })
+      const delivery = { ...jobOf('dlv_1'), requeued: true, removed: true }
+      expect(runs[1]).toEqual({ ...mail, delivery })
+    } finally {
+      resolve()
+      await consumer.stop(5_000)
+    }
+  })
+
+  it('at the moment when it ends is as gone as was asked for', async () => {
+    const options = { connection: consuming, concurrency: 50, lockMs: 5_000, shards: 3 }
+    const consumer = startDeliveryConsumer({ ...options, log: silentLogger }, async () => {
+      await sleep(1 + Math.random() * 5)
+      return { kind: 'done' }
+    })
+    try {
+      for (let at = 0; at < 400; at += 1) {
+        await queues.addDelivery(jobOf(`dlv_${at}`))
+        await sleep(Math.random() * 8)
+        await queues.removeDelivery(`dlv_${at}`, 'dst_1')
+      }
+    } finally {
+      await consumer.stop(5_000)
     }
   })
 })

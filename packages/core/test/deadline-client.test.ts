@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ChaosProxy, startChaosProxy } from '@switchhook/testing/chaos-proxy'
+import { waitFor } from '@switchhook/testing/wait-for'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { silentLogger } from '../src/log.ts'
@@ -8,6 +9,7 @@ import { isStoreUnavailable } from '../src/store/unavailable.ts'
 import { createTestDatabase, type TestDatabase } from './test-database.ts'
 
 const QUERY_TIMEOUT_MS = 400
+const APPLICATION = 'deadline-client'
 
 let direct: TestDatabase
 let proxy: ChaosProxy
@@ -23,7 +25,7 @@ beforeEach(async () => {
   spoilt = openDatabase(
     {
       url: url.href,
-      applicationName: 'test',
+      applicationName: APPLICATION,
       maxConnections: 1,
       queryTimeoutMs: QUERY_TIMEOUT_MS,
     },
@@ -74,3 +76,25 @@ test('what follows a transaction whose begin came late is committed', async () =
   const { rows } = await direct.pool.query('select text from notes')
   expect(rows).toEqual([{ text: 'kept' }])
 })
+
+test('what nobody waits for any more keeps no backend: not a slow statement, not one that waits for a lock', async () => {
+  const holder = await direct.pool.connect()
+  await holder.query('begin; select pg_advisory_xact_lock(1)')
+  for (const statement of [sql`select pg_sleep(30)`, sql`select pg_advisory_xact_lock(1)`]) {
+    for (let round = 0; round < 4; round += 1) await failureOf(statement.execute(spoilt.db))
+  }
+  await waitFor(async () => (await countBackends()) <= 1, {
+    timeoutMs: 2_000,
+    what: 'the backends to end',
+  })
+  holder.release(true)
+})
+
+/** Of the pool with one connection. */
+async function countBackends(): Promise<number> {
+  const { rows } = await direct.pool.query<{ n: number }>(
+    'select count(*)::int as n from pg_stat_activity where application_name = $1',
+    [APPLICATION],
+  )
+  return rows[0]?.n ?? Number.NaN
+}

@@ -43,3 +43,13 @@ export function slotsOfLanes(total: number): Readonly<Record<Lane, number>> {
   const slow = share(SHARES.slow)
   return { calls, records, slow, messages: Math.max(1, total - calls - records - slow) }
 }
+
+/** The same for each shard: one worker of BullMQ works on each lane of each. */
+export function slotsOfShardLanes(total: number, shards: number): Readonly<Record<Lane, number>> {
+  const { calls, records, slow, messages } = slotsOfLanes(total)
+  const ofShard = (slots: number): number => Math.ceil(slots / shards)
+  return {
+    ...{ calls: ofShard(calls), records: ofShard(records) },
+    ...{ slow: ofShard(slow), messages: ofShard(messages) },
+  }
+}

@@ -228,6 +228,8 @@ export function openDatabase(options: DatabaseOptions, log: Logger): DatabaseHan
     max: options.maxConnections,
     connectionTimeoutMillis: options.queryTimeoutMs,
     query_timeout: options.queryTimeoutMs,
+    // The same again for the server: what nobody waits for any more would keep its backend.
+    statement_timeout: options.queryTimeoutMs,
     idle_in_transaction_session_timeout: 30_000,
     keepAlive: true,
     types,

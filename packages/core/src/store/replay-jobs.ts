@@ -80,7 +80,7 @@ export async function countReplayed(tx: Transaction, range: ReplayRange): Promis
   await sql`set local statement_timeout = ${sql.lit(COUNT_TIMEOUT_MS)}`.execute(tx)
   const { rows } = await sql<{ count: number }>`
     select count(*) as count from deliveries original where ${isReplayed(range)}`.execute(tx)
-  await sql`set local statement_timeout = 0`.execute(tx)
+  await sql`set local statement_timeout to default`.execute(tx)
   return rows[0]?.count ?? 0
 }
 

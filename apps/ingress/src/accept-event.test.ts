@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { createGroupCommit, type GroupCommit } from '@switchhook/core/group-commit'
@@ -161,6 +162,27 @@ describe('acceptEvent', () => {
     const { deps } = createRig('hangs', 'hangs')
     expect((await acceptEvent(deps, event, content)).kind).toBe('unavailable')
     expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+  })
+
+  it('is no refusal while a store takes longer than its own time, but not than the whole', async () => {
+    for (const slow of ['postgres', 'redis'] as const) {
+      const { deps } = createRig('hangs', 'hangs')
+      const pushing = { push: () => sleep(800, 'new' as const), idle: async () => undefined }
+      const taking = { ...deps.spool, takeEvent: () => sleep(800, 'new' as const) }
+      const late = slow === 'postgres' ? { journal: pushing } : { spool: taking }
+      // So the slow one is the first to be asked.
+      if (slow === 'redis') deps.postgres.reportFailure(new Error('a moment ago'))
+      const startedAtMs = performance.now()
+      const result = await acceptEvent({ ...deps, ...late }, event, content)
+      expect([slow, result.kind]).toEqual([slow, 'accepted'])
+      expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+    }
+  })
+
+  it('says unavailable when the one is full and the other fails', async () => {
+    const { deps } = createRig('fails', 'works')
+    const spool = { ...deps.spool, takeEvent: async () => 'full' as const }
+    expect((await acceptEvent({ ...deps, spool }, event, content)).kind).toBe('unavailable')
   })
 
   it('tries a store that is believed to be away before it refuses', async () => {

@@ -1,4 +1,4 @@
-import { withDeadline } from '@switchhook/core/deadline'
+import { DeadlineError, withDeadline } from '@switchhook/core/deadline'
 import { createDeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import type { GroupCommit } from '@switchhook/core/group-commit'
@@ -33,46 +33,79 @@ export type AcceptResult =
 const JOURNAL_TIMEOUT_MS = 600
 const SPOOL_TIMEOUT_MS = 400
 const ENQUEUE_TIMEOUT_MS = 350
-const TOTAL_TIMEOUT_MS = 1_300
-
-type Durable = JournalResult | undefined
+const TOTAL_TIMEOUT_MS = 1_200
 
 /** How much of a step's own time is left within the whole. */
 type Remaining = (stepMs: number) => number
 
-async function tryJournal(
-  deps: AcceptDeps,
-  entry: JournalEntry,
-  remaining: Remaining,
-): Promise<Durable> {
-  try {
-    // Taken over by Redis a moment ago, not in Postgres yet: a second time here would be a second delivery.
-    if (deps.spoolHoldsItems() && deps.redis.isUp()) {
-      const looked = deps.spool.hasSeen(entry.event.id)
-      const seen = withDeadline(looked, remaining(SPOOL_TIMEOUT_MS), 'spool')
-      if (await seen.catch(() => false)) return 'duplicate'
-    }
-    const pushed = deps.journal.push(entry)
-    return await withDeadline(pushed, remaining(JOURNAL_TIMEOUT_MS), 'journal')
-  } catch (error) {
-    if (!isDataError(error) && !(error instanceof OverfullError)) deps.postgres.reportFailure(error)
-    return undefined
-  }
+/** A store that may make an event durable. */
+type Taker = {
+  readonly store: 'postgres' | 'redis'
+  readonly timeoutMs: number
+  /** Which of its failures say that it is away. */
+  readonly isAway: (error: unknown) => boolean
+  /** How much of the event the job carries. */
+  readonly carry: 'small' | 'all'
+  /** `full`: refused. Rejects when the store fails. */
+  take(deps: AcceptDeps, entry: JournalEntry): Promise<JournalResult | 'full'>
 }
 
-async function trySpool(
+const JOURNAL: Taker = {
+  store: 'postgres',
+  timeoutMs: JOURNAL_TIMEOUT_MS,
+  isAway: (error) => !isDataError(error) && !(error instanceof OverfullError),
+  carry: 'small',
+  async take(deps, entry) {
+    // Taken over by Redis a moment ago, not in Postgres yet: a second time here would be a second delivery.
+    if (deps.spoolHoldsItems() && deps.redis.isUp()) {
+      const seen = withDeadline(deps.spool.hasSeen(entry.event.id), SPOOL_TIMEOUT_MS, 'spool')
+      if (await seen.catch(() => false)) return 'duplicate'
+    }
+    return deps.journal.push(entry)
+  },
+}
+
+const SPOOL: Taker = {
+  store: 'redis',
+  timeoutMs: SPOOL_TIMEOUT_MS,
+  isAway: () => true,
+  carry: 'all',
+  take: ({ spool }, entry) => spool.takeEvent(entry),
+}
+
+type Taken = { readonly by: Taker; readonly result: JournalResult }
+
+/** Rejects for a store that is full. */
+async function resultOf(by: Taker, taking: Promise<JournalResult | 'full'>): Promise<Taken> {
+  const result = await taking
+  if (result === 'full') throw new Error(`${by.store} is full`)
+  return { by, result }
+}
+
+/**
+ * By the one store or the other, each given its own time; by whichever still comes within the whole when neither kept
+ * to that: a store that is slow is no reason to refuse an event.
+ */
+async function takeEvent(
   deps: AcceptDeps,
   entry: JournalEntry,
   remaining: Remaining,
-): Promise<Durable> {
-  try {
-    const taking = deps.spool.takeEvent(entry)
-    const taken = await withDeadline(taking, remaining(SPOOL_TIMEOUT_MS), 'spool')
-    return taken === 'full' ? undefined : taken
-  } catch (error) {
-    deps.redis.reportFailure(error)
-    return undefined
+): Promise<Taken | undefined> {
+  const late: (() => Promise<Taken>)[] = []
+  // Whichever is believed to be away is tried last: it may have come back since.
+  for (const by of deps.postgres.isUp() ? [JOURNAL, SPOOL] : [SPOOL, JOURNAL]) {
+    const taking = by.take(deps, entry)
+    try {
+      const result = await withDeadline(taking, remaining(by.timeoutMs), by.store)
+      if (result !== 'full') return { by, result }
+    } catch (error) {
+      if (by.isAway(error)) deps[by.store].reportFailure(error)
+      if (error instanceof DeadlineError) late.push(() => resultOf(by, taking))
+    }
   }
+  if (late.length === 0) return undefined
+  const first = Promise.any(late.map((find) => find()))
+  return withDeadline(first, remaining(TOTAL_TIMEOUT_MS), 'either store').catch(() => undefined)
 }
 
 /** A failure is no loss: the event is durable, and the requeuer finds what Postgres owes and Redis lacks. */
@@ -117,15 +150,11 @@ export async function acceptEvent(
   const endsAtMs = performance.now() + TOTAL_TIMEOUT_MS
   const remaining: Remaining = (stepMs) =>
     Math.max(1, Math.min(stepMs, endsAtMs - performance.now()))
-  // Whichever is believed to be away is tried last: it may have come back since.
-  const inOrder = deps.postgres.isUp() ? [tryJournal, trySpool] : [trySpool, tryJournal]
-  for (const attempt of inOrder) {
-    const durable = await attempt(deps, entry, remaining)
-    if (durable === undefined) continue
-    if (durable === 'duplicate') return { kind: 'duplicate', deliveryIds }
-    const known = durable === 'stale' ? { event: { ...event, isStale: true }, deliveries } : entry
-    await enqueue(deps, known, attempt === trySpool ? 'all' : 'small', remaining)
-    return { kind: 'accepted', deliveryIds }
-  }
-  return { kind: 'unavailable' }
+  const taken = await takeEvent(deps, entry, remaining)
+  if (taken === undefined) return { kind: 'unavailable' }
+  const { by, result } = taken
+  if (result === 'duplicate') return { kind: 'duplicate', deliveryIds }
+  const known = result === 'stale' ? { event: { ...event, isStale: true }, deliveries } : entry
+  await enqueue(deps, known, by.carry, remaining)
+  return { kind: 'accepted', deliveryIds }
 }

@@ -16,7 +16,8 @@ import { createStoreHealth } from '@switchhook/core/store-health'
 import type { AcceptDeps } from './accept-event.ts'
 import type { IngressConfig } from './config.ts'
 
-const JOURNAL_QUERY_TIMEOUT_MS = 600
+/** As long as an event waits for either store (accept-event.ts); what is not done then is told to nobody. */
+const TAKE_TIMEOUT_MS = 1_200
 const API_QUERY_TIMEOUT_MS = 3_000
 const REDIS_COMMAND_TIMEOUT_MS = 350
 const MAX_JOURNAL_BATCH = 200
@@ -39,17 +40,16 @@ export function openStores(config: IngressConfig, metrics: Metrics, log: Logger)
       log,
     )
   // The journal has its own connections: a slow list of the API must not stand before a webhook.
-  const journalDatabase = openPool('journal', 2, JOURNAL_QUERY_TIMEOUT_MS)
+  const journalDatabase = openPool('journal', 2, TAKE_TIMEOUT_MS)
   const apiDatabase = openPool('api', 8, API_QUERY_TIMEOUT_MS)
   const target = { url: config.REDIS_URL, clusterNodes: config.REDIS_CLUSTER_NODES }
-  const connection = openRedis(
-    target,
-    { kind: 'answering', commandTimeoutMs: REDIS_COMMAND_TIMEOUT_MS },
-    log,
-  )
+  const openAnswering = (commandTimeoutMs: number) =>
+    openRedis(target, { kind: 'answering', commandTimeoutMs }, log)
+  const connection = openAnswering(REDIS_COMMAND_TIMEOUT_MS)
+  const spooling = openAnswering(TAKE_TIMEOUT_MS)
   const subscriber = openRedis(target, { kind: 'working' }, log)
   const queues = openQueues(connection, config.QUEUE_SHARDS, log)
-  const spool = createSpool(connection, config.SPOOL_MAX_ITEMS)
+  const spool = createSpool(spooling, config.SPOOL_MAX_ITEMS)
   const snapshot = createSnapshot()
   const refresh = startSnapshotRefresh({
     snapshot,
@@ -140,7 +140,7 @@ export function openStores(config: IngressConfig, metrics: Metrics, log: Logger)
       postgres.stop()
       redis.stop()
       await queues.close()
-      await Promise.all([closeRedis(connection), closeRedis(subscriber)])
+      await Promise.all([connection, spooling, subscriber].map(closeRedis))
       await Promise.all([journalDatabase.close(), apiDatabase.close()])
     },
   }

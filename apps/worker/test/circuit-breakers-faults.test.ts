@@ -72,7 +72,7 @@ it('when the prober dies its lease lapses, and another one probes', async () => 
   const other = await startMember(options)
   await openCircuit(dying)
   await waitUntil(() => knowsOpen(other), 'the other one to know')
-  await waitUntil(() => isDue(other), 'the probe to be due')
+  await waitUntil(() => isDue(other) && isDue(dying), 'the probe to be due')
   void dying.attempt('dlv_dies', () => new Promise(() => undefined))
   await waitUntil(() => other.circuits.states().half_open === 1, 'the probe')
   await dying.close()

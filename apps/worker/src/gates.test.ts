@@ -1,7 +1,6 @@
 import type { Destination } from '@switchhook/core/event'
-import type { DeliveryRun } from '@switchhook/core/queue'
 import { describe, expect, it } from 'vitest'
-import { RECEIVED_AT_MS, sampleDestination, sampleJob } from '../test/sample-delivery.ts'
+import { RECEIVED_AT_MS, sampleDestination, sampleRun } from '../test/sample-delivery.ts'
 import { createGates, type GatesDeps } from './gates.ts'
 import { createSlots } from './slots.ts'
 
@@ -25,18 +24,6 @@ function createBench(overrides: Partial<GatesDeps> = {}) {
 }
 
 const destination = (facts: Partial<Destination> = {}) => sampleDestination(facts)
-const runOf = (facts: Partial<DeliveryRun> = {}): DeliveryRun => ({
-  ...{
-    data: sampleJob(),
-    run: 1,
-    interrupted: false,
-    lostRuns: 0,
-    waits: 0,
-    lane: 'messages',
-    shard: 0,
-  },
-  ...facts,
-})
 
 describe('a paused destination', () => {
   it('has its deliveries noted, to be woken up, and looks again ever more seldom', async () => {
@@ -44,7 +31,7 @@ describe('a paused destination', () => {
     const paused = destination({ status: 'paused' })
     const delays: number[] = []
     for (const waits of [0, 1, 2, 4, 5, 60]) {
-      const held = await gates.check(paused, runOf({ waits, lane: 'calls' }))
+      const held = await gates.check(paused, sampleRun({ waits, lane: 'calls' }))
       expect(held).toMatchObject({ kind: 'wait', reason: 'paused' })
       if (held?.kind === 'wait') delays.push(held.delayMs)
     }
@@ -59,24 +46,24 @@ describe('a paused destination', () => {
 describe('freshness', () => {
   it('lets pass what is younger, and nothing that is older', async () => {
     const { gates } = createBench()
-    expect(await gates.check(destination({ freshnessSeconds: 2 }), runOf())).toBeUndefined()
-    expect(await gates.check(destination({ freshnessSeconds: 1 }), runOf())).toEqual({
+    expect(await gates.check(destination({ freshnessSeconds: 2 }), sampleRun())).toBeUndefined()
+    expect(await gates.check(destination({ freshnessSeconds: 1 }), sampleRun())).toEqual({
       kind: 'expired',
     })
-    expect(await gates.check(destination(), runOf())).toBeUndefined()
+    expect(await gates.check(destination(), sampleRun())).toBeUndefined()
   })
 
   it('ends in a pause, too, and is looked at again in time there', async () => {
     const { gates } = createBench()
     const paused = (freshnessSeconds: number) => destination({ status: 'paused', freshnessSeconds })
-    expect(await gates.check(paused(1), runOf())).toEqual({ kind: 'expired' })
-    const held = await gates.check(paused(3), runOf())
+    expect(await gates.check(paused(1), sampleRun())).toEqual({ kind: 'expired' })
+    const held = await gates.check(paused(3), sampleRun())
     expect(held).toEqual({ kind: 'wait', reason: 'paused', delayMs: 2_001 })
   })
 
   it('is looked at again in time by what waits for a slot', async () => {
     const { gates } = createBench({ rateLimits: { waitMs: async () => 60_000 } })
-    const held = await gates.takeSlot(destination({ freshnessSeconds: 3 }), runOf())
+    const held = await gates.takeSlot(destination({ freshnessSeconds: 3 }), sampleRun())
     expect(held).toEqual({ kind: 'wait', reason: 'rate', delayMs: 2_001 })
   })
 })
@@ -92,21 +79,27 @@ describe('a slot', () => {
     const { gates } = createBench({
       rateLimits: { waitMs: () => (answers.shift() ?? answers[0] ?? (async () => 0))() },
     })
-    expect(await gates.takeSlot(serial, runOf())).toMatchObject({ reason: 'rate', delayMs: 500 })
-    await expect(gates.takeSlot(serial, runOf())).rejects.toThrow('Redis is away')
-    expect(await gates.takeSlot(serial, runOf())).toMatchObject({ kind: 'go' })
-    expect(await gates.takeSlot(serial, runOf())).toMatchObject({ kind: 'wait', reason: 'slot' })
+    expect(await gates.takeSlot(serial, sampleRun())).toMatchObject({
+      reason: 'rate',
+      delayMs: 500,
+    })
+    await expect(gates.takeSlot(serial, sampleRun())).rejects.toThrow('Redis is away')
+    expect(await gates.takeSlot(serial, sampleRun())).toMatchObject({ kind: 'go' })
+    expect(await gates.takeSlot(serial, sampleRun())).toMatchObject({
+      kind: 'wait',
+      reason: 'slot',
+    })
   })
 
   it('that is not free is queued for without being taken, and one that is free is left', async () => {
     const { gates } = createBench()
     const serial = destination({ maxConcurrency: 1 })
-    expect(gates.queueIfFull(serial, runOf())).toBeUndefined()
-    const first = await gates.takeSlot(serial, runOf())
+    expect(gates.queueIfFull(serial, sampleRun())).toBeUndefined()
+    const first = await gates.takeSlot(serial, sampleRun())
     if (first.kind !== 'go') throw new Error('no slot')
-    expect(gates.queueIfFull(serial, runOf())).toBeGreaterThan(0)
+    expect(gates.queueIfFull(serial, sampleRun())).toBeGreaterThan(0)
     first.slot.giveBack()
-    expect(gates.queueIfFull(serial, runOf({ waits: 1 }))).toBeUndefined()
+    expect(gates.queueIfFull(serial, sampleRun({ waits: 1 }))).toBeUndefined()
   })
 
   it('of a destination with fewer than there are workers is one of all of theirs', async () => {
@@ -122,10 +115,10 @@ describe('a slot', () => {
       },
     })
     const serial = destination({ maxConcurrency: 1 })
-    const first = await gates.takeSlot(serial, runOf())
+    const first = await gates.takeSlot(serial, sampleRun())
     if (first.kind !== 'go') throw new Error('no slot')
     expect(
-      await gates.takeSlot(destination({ id: 'dst_2', maxConcurrency: 1 }), runOf()),
+      await gates.takeSlot(destination({ id: 'dst_2', maxConcurrency: 1 }), sampleRun()),
     ).toMatchObject({
       kind: 'wait',
       reason: 'slot',

@@ -7,7 +7,7 @@ import { Registry } from 'prom-client'
 import { type DeliverDeps, deliver } from '../src/deliver.ts'
 import { createGates } from '../src/gates.ts'
 import { createSlots } from '../src/slots.ts'
-import { RECEIVED_AT_MS, sampleDestination, sampleJob } from './sample-delivery.ts'
+import { RECEIVED_AT_MS, sampleDestination, sampleRun } from './sample-delivery.ts'
 
 const facts = { responseBody: null, responseTimeMs: 12, retryAfterMs: null }
 export const DELIVERED: AttemptResult = {
@@ -87,18 +87,6 @@ export function createDeliverBench(overrides: Partial<DeliverDeps> = {}) {
     records,
     fallbacks,
     registry,
-    run: (run: Partial<DeliveryRun> = {}) =>
-      deliver(deps, {
-        ...{
-          data: sampleJob(),
-          run: 1,
-          interrupted: false,
-          lostRuns: 0,
-          waits: 0,
-          lane: 'messages',
-          shard: 0,
-        },
-        ...run,
-      }),
+    run: (run: Partial<DeliveryRun> = {}) => deliver(deps, sampleRun(run)),
   }
 }

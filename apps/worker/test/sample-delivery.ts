@@ -5,6 +5,7 @@ import {
   type DeliveryRef,
 } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent, Destination } from '@switchhook/core/event'
+import type { DeliveryRun } from '@switchhook/core/queue'
 
 /** 2026-11-21T01:02:03.456Z */
 export const RECEIVED_AT_MS = Date.UTC(2026, 10, 21, 1, 2, 3, 456)
@@ -78,4 +79,13 @@ export function sampleJob(
   const facts = { createdAtMs: RECEIVED_AT_MS, priorAttempts: 0, requeued: false, ...ref }
   const job = { deliveryId: 'dlv_sample', destinationId: 'dst_sample', ...facts }
   return createDeliveryJob(job, event, 'small')
+}
+
+/** The first run of a message's delivery. */
+export function sampleRun(facts: Partial<DeliveryRun> = {}): DeliveryRun {
+  return {
+    ...{ data: sampleJob(), run: 1, interrupted: false, lostRuns: 0, waits: 0 },
+    ...{ lane: 'messages', shard: 0 },
+    ...facts,
+  }
 }

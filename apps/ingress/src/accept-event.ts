@@ -33,7 +33,7 @@ export type AcceptResult =
 const JOURNAL_TIMEOUT_MS = 600
 const SPOOL_TIMEOUT_MS = 400
 const ENQUEUE_TIMEOUT_MS = 350
-const TOTAL_TIMEOUT_MS = 1_200
+export const TAKE_TIMEOUT_MS = 1_200
 
 /** How much of a step's own time is left within the whole. */
 type Remaining = (stepMs: number) => number
@@ -105,7 +105,7 @@ async function takeEvent(
   }
   if (late.length === 0) return undefined
   const first = Promise.any(late.map((find) => find()))
-  return withDeadline(first, remaining(TOTAL_TIMEOUT_MS), 'either store').catch(() => undefined)
+  return withDeadline(first, remaining(TAKE_TIMEOUT_MS), 'either store').catch(() => undefined)
 }
 
 /** A failure is no loss: the event is durable, and the requeuer finds what Postgres owes and Redis lacks. */
@@ -147,7 +147,7 @@ export async function acceptEvent(
   const entry = { event, deliveries }
   const deliveryIds = deliveries.map((owed) => owed.deliveryId)
 
-  const endsAtMs = performance.now() + TOTAL_TIMEOUT_MS
+  const endsAtMs = performance.now() + TAKE_TIMEOUT_MS
   const remaining: Remaining = (stepMs) =>
     Math.max(1, Math.min(stepMs, endsAtMs - performance.now()))
   const taken = await takeEvent(deps, entry, remaining)

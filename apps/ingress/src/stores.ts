@@ -13,11 +13,9 @@ import { findConfigChanges } from '@switchhook/core/store/config-changes'
 import { isDataError, openDatabase } from '@switchhook/core/store/database'
 import { type JournalEntry, type JournalResult, writeJournal } from '@switchhook/core/store/journal'
 import { createStoreHealth } from '@switchhook/core/store-health'
-import type { AcceptDeps } from './accept-event.ts'
+import { type AcceptDeps, TAKE_TIMEOUT_MS } from './accept-event.ts'
 import type { IngressConfig } from './config.ts'
 
-/** As long as an event waits for either store (accept-event.ts); what is not done then is told to nobody. */
-const TAKE_TIMEOUT_MS = 1_200
 const API_QUERY_TIMEOUT_MS = 3_000
 const REDIS_COMMAND_TIMEOUT_MS = 350
 const MAX_JOURNAL_BATCH = 200

@@ -49,7 +49,6 @@ export type DeliverDeps = CircuitHoldDeps & {
 }
 
 const DONE: JobStep = { kind: 'done' }
-/** Somebody took it away, and Postgres cannot be asked whether that went through. */
 const LOOK_LATER: JobStep = { kind: 'defer', delayMs: 5_000 }
 /** After an attempt that no store took note of. */
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
@@ -135,10 +134,8 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   const mustLook = run.interrupted || job.requeued
   const wait = mustLook ? await waitUnseen(deps, run) : undefined
   if (wait !== undefined) return wait
-  const told = mustLook ? await deps.findProgress(job) : undefined
-  if (told === 'unknown' && job.removed) return LOOK_LATER
-  // Not knowing may cost a duplicate; waiting would cost the delivery.
-  const progress = told === 'unknown' ? undefined : told
+  const progress = mustLook ? await deps.findProgress(job) : undefined
+  if (progress === 'later') return LOOK_LATER
   const step = await goOn(deps, run, progress)
   // What was cut off may have no row, and is not looked for any more: this run went on after it.
   if (progress === undefined && step.kind !== 'defer') deps.metrics.logRowsCut.inc(run.lostRuns)

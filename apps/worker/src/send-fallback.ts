@@ -133,10 +133,8 @@ export async function sendFallback(
 ): Promise<JobStep> {
   const { delivery, reason } = run.data
   if (deps.sentUnrecorded.has(delivery.deliveryId)) return settleSent(deps, run.data)
-  const told = await deps.findProgress(delivery)
-  // Somebody took it away, and Postgres cannot be asked whether that went through.
-  if (told === 'unknown' && delivery.removed) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
-  const progress = told === 'unknown' ? undefined : told
+  const progress = await deps.findProgress(delivery)
+  if (progress === 'later') return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
   if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
   // An earlier run may have sent it, and only Postgres can tell; but not for longer than a mail is tried.
   const ageMs = deps.nowMs() - delivery.createdAtMs

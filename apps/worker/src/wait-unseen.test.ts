@@ -1,9 +1,12 @@
+import { silentLogger } from '@switchhook/core/log'
+import { openDatabase } from '@switchhook/core/store/database'
 import type { DeliveryProgress } from '@switchhook/core/store/owed-deliveries'
 import { describe, expect, it } from 'vitest'
 import { createDeliverBench, NOW_MS } from '../test/deliver-bench.ts'
 import { RECEIVED_AT_MS, sampleDestination, sampleJob } from '../test/sample-delivery.ts'
 import type { DeliverDeps } from './deliver.ts'
 import type { Gates } from './gates.ts'
+import { createLookUps } from './look-ups.ts'
 
 const requeued = sampleJob({ requeued: true })
 const cancelled: DeliveryProgress = {
@@ -70,7 +73,11 @@ describe('a requeued delivery that waits for long', () => {
 })
 
 describe('a delivery that Postgres cannot be asked of', () => {
-  const findProgress = async () => 'unknown' as const
+  const away = { isUp: () => false, reportFailure: () => undefined, stop: () => undefined }
+  // Connects only when it is used.
+  const options = { applicationName: 'test', maxConnections: 1, queryTimeoutMs: 1 }
+  const { pool } = openDatabase({ ...options, url: 'postgres://127.0.0.1:1/none' }, silentLogger)
+  const { findProgress } = createLookUps(pool, away, { length: async () => 0 })
 
   it('is sent, but not once it was taken away: that one waits for the answer', async () => {
     const sent = createDeliverBench({ findProgress })

@@ -9,6 +9,7 @@ export default defineConfig({
           name: 'unit',
           sequence: { groupOrder: 0 },
           include: ['{apps,packages,bench}/**/src/**/*.test.ts'],
+          testTimeout: 30_000,
         },
       },
       {
@@ -18,7 +19,8 @@ export default defineConfig({
           include: ['{apps,packages}/*/test/**/*.test.ts'],
           globalSetup: ['./packages/testing/src/stores-setup.ts'],
           pool: 'forks',
-          maxWorkers: 2,
+          // A file has stores and processes of its own beside it: a second core for them.
+          maxWorkers: '50%',
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },

@@ -1,25 +1,31 @@
 import { startChaosProxy } from '@switchhook/testing/chaos-proxy'
 import { waitFor } from '@switchhook/testing/wait-for'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { Agent, setGlobalDispatcher } from 'undici'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { AppProcess } from './support/app-process.ts'
 import { startBalancer } from './support/balancer.ts'
 import { createEvidence, type Evidence, newMessageSid, SMS_PATH } from './support/evidence.ts'
 import { startLoad } from './support/load.ts'
 import { type Product, startProduct } from './support/product.ts'
+import { unexplained } from './support/refusals.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 60_000
 const HOLD = { kind: 'hold' } as const
 const TAKE = { kind: 'answer', status: 200 } as const
 
-/** Long enough for a loaded machine: a worker that cannot renew its lock in time sends twice. */
-const LOCK_MS = '5000'
+/** Whoever spreads connections may stand still for a second: what comes to an ingress that has left is lost. */
+const DRAIN_DELAY_MS = '3000'
 
+// An idle connection is given up before the ingress that it leads to has drained, and would cut it.
+setGlobalDispatcher(new Agent({ keepAliveTimeout: 1_000, keepAliveMaxTimeout: 1_000 }))
+
+vi.setConfig({ testTimeout: 300_000 })
 let product: Product
 let tenant: Tenant
 
 beforeAll(async () => {
-  product = await startProduct({ env: { WORKER_LOCK_MS: LOCK_MS } })
+  product = await startProduct({ env: { DRAIN_DELAY_MS } })
 })
 
 beforeEach(async () => {
@@ -153,12 +159,13 @@ test('ingresses killed again and again under load lose nothing that they answere
     target = next
     await killed
   }
-  await load.waitForMore(100, TIMEOUT_MS)
+  // At most a hundred of them were on their way to the one that was killed last.
+  await load.waitForMore(310, TIMEOUT_MS)
   const { statuses } = await load.stop()
   await evidence.waitUntilSettled(TIMEOUT_MS)
   const report = await evidence.check()
   expect(statuses['200']).toBeGreaterThan(200)
-  expect(Object.keys(statuses).filter((status) => !['200', 'none'].includes(status))).toEqual([])
+  expect(unexplained(product, statuses, 'none')).toEqual([])
   expect(report.duplicates).toBe(0)
   await kill(target)
 })
@@ -219,11 +226,11 @@ test('workers killed again and again under load: all is delivered, duplicates on
   }
   await load.waitForMore(50, TIMEOUT_MS)
   const { statuses } = await load.stop()
-  expect(Object.keys(statuses)).toEqual(['200'])
+  expect(unexplained(product, statuses)).toEqual([])
   await evidence.waitUntilSettled(TIMEOUT_MS)
   const report = await evidence.check({ allowDuplicates: () => kills, logRows: 'at_least' })
-  // What 60 a second make of 50 ms, and what waited for the next commit of the log.
-  expect(report.duplicates).toBeLessThan(kills * 50)
+  // What 60 a second make of 50 ms, and what waited for the next commit of the log; of a second that stood still, all.
+  expect(report.duplicates).toBeLessThan(kills * 110)
 })
 
 test('ingresses and workers restarted one after the other under load: no webhook fails, every exit is in order', async () => {
@@ -238,12 +245,12 @@ test('ingresses and workers restarted one after the other under load: no webhook
       await load.waitForMore(40, TIMEOUT_MS)
       const oldest = product[kind]()
       await (kind === 'ingress' ? startIngress() : startWorker())
-      exits.push(await oldest.stop())
+      exits.push(await oldest.stop({ timeoutMs: TIMEOUT_MS }))
     }
   }
   await load.waitForMore(40, TIMEOUT_MS)
   const { statuses } = await load.stop()
-  expect(Object.keys(statuses)).toEqual(['200'])
+  expect(unexplained(product, statuses)).toEqual([])
   expect(exits).toEqual(exits.map(() => ({ code: 0, signal: null })))
   await evidence.waitUntilSettled(TIMEOUT_MS)
   const report = await evidence.check()
@@ -254,12 +261,12 @@ test('ingresses and workers restarted one after the other under load: no webhook
 
 test('an ingress that is told to stop tells its clients to go: connection: close, /readyz 503, then no listener', async () => {
   const line = await tenant.addLine({ path: '/draining' })
-  const ingress = await startIngress({ DRAIN_DELAY_MS: '2000' })
+  const ingress = await startIngress({ DRAIN_DELAY_MS: '6000' })
   const evidence = createEvidence(product, tenant)
   await evidence.send(line, { baseUrl: ingress.url })
   ingress.kill('SIGTERM')
   await waitFor(async () => (await ingress.look('/readyz')).status === 503, {
-    timeoutMs: 1_500,
+    timeoutMs: 5_000,
     what: '/readyz to be 503',
   })
   const { answer } = await evidence.send(line, { baseUrl: ingress.url })
@@ -283,7 +290,8 @@ test('a worker that is told to stop while a destination hangs leaves in time, an
   const toldAtMs = performance.now()
   leaving.kill('SIGTERM')
   await leaving.exited
-  expect(performance.now() - toldAtMs).toBeLessThan(4_000)
+  // Far below the thirty seconds of the attempt.
+  expect(performance.now() - toldAtMs).toBeLessThan(10_000)
   await waitForState(eventId, 'delivered')
   await evidence.waitUntilSettled(TIMEOUT_MS)
   await evidence.check()

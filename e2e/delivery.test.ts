@@ -15,9 +15,10 @@ import {
   sendSms,
 } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
+import { sendAgain } from './support/send-again.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 40_000
 
 let product: Product
 let tenant: Tenant
@@ -84,7 +85,9 @@ test('a message signed by Twilio is answered with empty TwiML and delivered as B
       provider: 'twilio',
     },
   })
-  expect(Math.abs(Date.parse(String(body.timestamp)) - sentAtMs)).toBeLessThan(5_000)
+  const takenAtMs = Date.parse(String(body.timestamp))
+  expect(takenAtMs).toBeGreaterThanOrEqual(sentAtMs - 1_000)
+  expect(takenAtMs).toBeLessThanOrEqual(received.receivedAtMs)
   await evidence.waitUntilSettled(TIMEOUT_MS)
   await evidence.check()
 })
@@ -167,8 +170,11 @@ test('a webhook that comes five times at once, and again after its delivery, is 
   const same = { messageSid, body: 'only once' }
   await Promise.all(Array.from({ length: 5 }, () => evidence.send(line, same)))
   await evidence.waitUntilSettled(TIMEOUT_MS)
-  const { answer } = await evidence.send(line, same)
-  expect(answer.text).toContain('<Response/>')
+  // More often than all of those at once could be taken for new: one by Postgres and by Redis each, when both are slow.
+  for (let again = 0; again < 5; again += 1) {
+    const { answer } = await evidence.send(line, same)
+    expect(answer.text).toContain('<Response/>')
+  }
 
   // Something sent afterwards has come, so a second delivery would have come too.
   await evidence.send(line)
@@ -249,7 +255,7 @@ test('a genuine message for a number that the tenant does not own is held back a
   const line = await other.addLine({ path: '/foreign' })
   for (const to of [foreign, line.phoneNumber]) {
     const messageSid = newMessageSid()
-    const answer = await sendSms(product, tenant, to, { messageSid })
+    const answer = await sendAgain(() => sendSms(product, tenant, to, { messageSid }))
     expect(answer.status).toBe(200)
     const path = `/api/v1/events/${tenant.eventIdOf(messageSid)}`
     for (const { api } of [tenant, other]) expect((await api.send('GET', path)).status).toBe(404)

@@ -9,7 +9,7 @@ import { createEvidence } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 40_000
 
 /** The one place that deliveries may reach. What listens on 127.0.0.1, the product's own receiver, is the canary. */
 const REACHABLE = '127.0.0.2'
@@ -116,7 +116,7 @@ test('nothing is sent to a private address, however it is spelled, and the API d
   expect((await fetch(`${product.receiver.url}/control`)).status).toBe(200)
   expect(product.receiver.count).toBe(1)
   product.receiver.clear()
-}, 60_000)
+}, 180_000)
 
 test('a redirect is an answer like any other: where it leads is never asked', async () => {
   const line = await addLine({ path: '/redirect' })
@@ -132,7 +132,7 @@ test('a redirect is an answer like any other: where it leads is never asked', as
 })
 
 test('a destination that answers 410 is disabled, its owner told, and what waited for it mailed', async () => {
-  const settings = { fallbackEmail: 'owner@gone.example', maxAttempts: 2, delaysSeconds: [3] }
+  const settings = { fallbackEmail: 'owner@gone.example', maxAttempts: 2, delaysSeconds: [12] }
   const line = await addLine({ path: '/gone', ...settings })
   reachable.on('/gone', {
     kind: 'sequence',
@@ -172,7 +172,7 @@ test('a destination that answers 410 is disabled, its owner told, and what waite
   })
   await evidence.send(line)
   await waitForState(line, 'delivered')
-}, 60_000)
+}, 180_000)
 
 test('both kinds of signature hold for a receiver, before, during and after a rotation', async () => {
   const line = await addLine({ path: '/signed' })
@@ -221,7 +221,7 @@ test('both kinds of signature hold for a receiver, before, during and after a ro
   const after = await next()
   expect([line.secret, secret].map((one) => holds(after, one))).toEqual([false, false])
   expect(holds(after, publicKey)).toBe(true)
-}, 60_000)
+}, 180_000)
 
 test('through a proxy deliveries arrive; while it is away none is charged an attempt', async () => {
   const proxy = await startConnectProxy()
@@ -250,4 +250,4 @@ test('through a proxy deliveries arrive; while it is away none is charged an att
   } finally {
     await proxy.stop()
   }
-}, 60_000)
+}, 180_000)

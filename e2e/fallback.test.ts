@@ -8,9 +8,9 @@ import { createEvidence, type Evidence, SENDER } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 40_000
 /** The first retry of a mail comes after 5 s, the second after 10 more. */
-const MAIL_TIMEOUT_MS = 30_000
+const MAIL_TIMEOUT_MS = 60_000
 
 let product: Product
 let tenant: Tenant
@@ -35,7 +35,7 @@ function requestsTo({ path }: Line): ReceivedRequest[] {
 
 function waitForRequests(line: Line, howMany: number): Promise<unknown> {
   return waitFor(() => requestsTo(line).length >= howMany, {
-    timeoutMs: 20_000,
+    timeoutMs: TIMEOUT_MS,
     what: `${howMany} requests to ${line.path}`,
   })
 }
@@ -185,30 +185,37 @@ function gapMs(line: Line): number {
 }
 
 test('Retry-After of a 503 is waited for, that of a 500 is not', async () => {
-  const headers = { 'retry-after': '2' }
   const asked = await tenant.addLine({ path: '/retry-after/503' })
   const plain = await tenant.addLine({ path: '/retry-after/500' })
-  for (const [line, status] of [[asked, 503] as const, [plain, 500] as const]) {
+  for (const [line, status, retryAfter] of [
+    [asked, 503, '2'] as const,
+    [plain, 500, '20'] as const,
+  ]) {
+    const headers = { 'retry-after': retryAfter }
     const answers: Behaviour[] = [{ kind: 'answer', status, headers }, TAKES]
     product.receiver.on(line.path, { kind: 'sequence', answers })
     const [evidence] = await sendAndSettle(line)
     await evidence.check()
   }
   expect(gapMs(asked)).toBeGreaterThanOrEqual(1_990)
-  expect(gapMs(plain)).toBeLessThan(1_500)
+  expect(gapMs(plain)).toBeLessThan(10_000)
 })
 
 test('a destination that hangs is timed out after its timeout_ms and tried again', async () => {
-  const line = await tenant.addLine({ path: '/hangs', timeoutMs: 300 })
+  const line = await tenant.addLine({ path: '/hangs', timeoutMs: 3_000 })
   product.receiver.on(line.path, { kind: 'sequence', answers: [{ kind: 'hang' }, TAKES] })
   const [evidence, eventId] = await sendAndSettle(line)
   const { state, attempts } = await findDelivery(eventId)
   expect(state).toBe('delivered')
   expect(attempts).toMatchObject([
-    { attempt: 1, outcome: 'timed_out', response_status_code: null },
+    {
+      ...{ attempt: 1, outcome: 'timed_out', response_status_code: null },
+      error_message: 'No complete answer in 3000 ms.',
+    },
     { attempt: 2, outcome: 'delivered', response_status_code: 200 },
   ])
-  expect(gapMs(line)).toBeGreaterThanOrEqual(290)
+  // Of the three seconds, what is left when this process is a second late in hearing of the first.
+  expect(gapMs(line)).toBeGreaterThanOrEqual(1_500)
   await evidence.check()
 })
 
@@ -227,7 +234,7 @@ test('workers killed in the ninth and in the tenth attempt cost no eleventh and 
     await worker.exited
     await product.startWorker()
   }
-  await evidence.waitUntilSettled(30_000)
+  await evidence.waitUntilSettled(60_000)
 
   expect(requestsTo(line)).toHaveLength(10)
   const { state, attempts } = await findDelivery(eventId)

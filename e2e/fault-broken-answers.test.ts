@@ -6,9 +6,9 @@ import { createFanOut, type FaultDelivery, isSettled } from './support/fan-out.t
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Tenant } from './support/tenant.ts'
 
-const ATTEMPT_MS = 1_500
+const ATTEMPT_MS = 4_000
 const DRIP_MS = 50
-const TIMEOUT_MS = 30_000
+const TIMEOUT_MS = 60_000
 
 type Case = {
   readonly name: string
@@ -142,6 +142,10 @@ const sockets = new Set<Socket>()
 /** Requests by path. */
 const asked = new Map<string, number>()
 let deliveries: readonly FaultDelivery[]
+/** Requests by path, for the deliveries alone. */
+let askedByUs: ReadonlyMap<string, number>
+/** For each case. */
+let naive: readonly Case['naive'][]
 
 const pathOf = (one: Case): string => `/broken/${CASES.indexOf(one)}`
 
@@ -178,6 +182,8 @@ beforeAll(async () => {
   const { meet } = await createFanOut(product, tenant, settings)
   deliveries = await meet(isSettled, TIMEOUT_MS)
   expect(product.worker().pid).toBe(pid)
+  askedByUs = new Map(asked)
+  naive = await Promise.all(CASES.map((one) => askNaively(pathOf(one))))
 })
 
 afterAll(async () => {
@@ -201,21 +207,20 @@ async function askNaively(path: string): Promise<Case['naive']> {
 describe('an answer that', () => {
   test.each(CASES)(
     '$name is one outcome, known by the deadline, and the status line decides',
-    async (one) => {
+    (one) => {
       const delivery = deliveries[CASES.indexOf(one)]
       const isDelivered = one.outcome === 'delivered'
       expect(delivery?.state).toBe(isDelivered ? 'delivered' : 'given_up')
       expect(delivery?.attempts).toHaveLength(isDelivered ? 1 : 2)
       for (const attempt of delivery?.attempts ?? []) {
         expect(attempt.outcome).toBe(one.outcome)
-        expect(attempt.response_time_ms).toBeLessThan(ATTEMPT_MS + 1_000)
+        expect(attempt.response_time_ms).toBeLessThan(2 * ATTEMPT_MS)
         if (!isDelivered) expect(attempt.error_message).toMatch(/^[A-Z][^\d]+( \d+ ms)?\.$/)
       }
       // A request for each attempt: nothing is asked again behind the log's back.
-      expect(asked.get(pathOf(one))).toBe(isDelivered ? 1 : 2)
+      expect(askedByUs.get(pathOf(one))).toBe(isDelivered ? 1 : 2)
       // Positive control: it is as broken as its name says.
-      expect(await askNaively(pathOf(one))).toBe(one.naive)
+      expect(naive[CASES.indexOf(one)]).toBe(one.naive)
     },
-    20_000,
   )
 })

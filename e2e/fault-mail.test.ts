@@ -13,8 +13,8 @@ import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
 const FAILS: Behaviour = { kind: 'answer', status: 500 }
-/** A mail is tried again after 5 s; a lost worker is noticed after 2. */
-const TIMEOUT_MS = 30_000
+/** A mail is tried again after 5 s; a lost worker is noticed after as many. */
+const TIMEOUT_MS = 60_000
 
 let product: Product
 let tenant: Tenant
@@ -71,7 +71,7 @@ test('a mail whose 250 is cut off on the way comes again, and is the same mail (
   const ids = mailsTo(address).map(({ messageId }) => messageId)
   expect(ids).toHaveLength(2)
   expect(new Set(ids).size).toBe(1)
-}, 60_000)
+}, 180_000)
 
 test('a mail server that says nothing is left after ten seconds, holds no delivery up, and is tried again (F5)', async () => {
   const address = 'silent@example.com'
@@ -90,7 +90,7 @@ test('a mail server that says nothing is left after ten seconds, holds no delive
     const hadFailed = failures().length
     await evidence.send(line)
     await evidence.send(healthy)
-    await product.receiver.waitFor(({ path }) => path === healthy.path, { timeoutMs: 5_000 })
+    await product.receiver.waitFor(({ path }) => path === healthy.path, { timeoutMs: 8_000 })
     await waitUntil(() => failures().length > hadFailed, 'the mail to have failed')
     // Positive control: whoever is patient is still there, and has heard nothing.
     expect([heard, patient.destroyed]).toEqual([0, false])
@@ -102,7 +102,7 @@ test('a mail server that says nothing is left after ten seconds, holds no delive
   await evidence.waitUntilSettled(TIMEOUT_MS)
   expect(await stateOf(line)).toBe('emailed')
   expect(mailsTo(address)).toHaveLength(1)
-}, 60_000)
+}, 180_000)
 
 const failures = () => product.lines.filter(({ text }) => text.includes('fallback.failed'))
 
@@ -156,7 +156,7 @@ test('an address, a message or a name from outside adds no recipient and no head
   const line = await addLine('/evil', 'evil@z.example')
   await createEvidence(product, tenant).send(line)
   await waitUntil(() => product.smtp.mails.some(evil), 'a mail that was meant')
-}, 60_000)
+}, 180_000)
 
 test('a worker killed between the record of the last attempt and the job of its mail: the mail goes out, once (F10)', async () => {
   const address = 'between@example.com'
@@ -196,4 +196,4 @@ test('a worker killed between the record of the last attempt and the job of its 
   expect(mailsTo(address)).toHaveLength(1)
   expect(product.receiver.received.filter(isIt)).toHaveLength(1)
   await evidence.check()
-}, 60_000)
+}, 180_000)

@@ -8,8 +8,8 @@ import { type NameAnswer, type NameServer, startNameServer } from './support/nam
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 25_000
-const ATTEMPT_MS = 1_500
+const TIMEOUT_MS = 60_000
+const ATTEMPT_MS = 4_000
 /** The one place that deliveries may reach. What listens on the same port of 127.0.0.1 is the canary. */
 const GOOD = '127.0.0.2'
 const FORBIDDEN = '127.0.0.1'
@@ -70,7 +70,7 @@ test('a name that leads elsewhere the second time is asked again, and that addre
   // Positive control: the second address is there, and answers.
   expect((await fetch(urlOf(FORBIDDEN, '/control'))).status).toBe(200)
   expect(product.receiver.count).toBe(1)
-}, 60_000)
+}, 180_000)
 
 type Case = {
   readonly name: string
@@ -131,7 +131,7 @@ test('names that do not resolve, hang or lead inside fail with a reason that tel
     expect(reachable.received.some((one) => one.path === path)).toBe(true)
   }
   expect(product.receiver.count).toBe(0)
-}, 60_000)
+}, 180_000)
 
 const DOWN = 6
 const OWN_FAULTS = 'switchhook_own_faults_total'
@@ -166,4 +166,4 @@ test('a name server of ours that is down is charged to no delivery once it shows
   // The first two hosts are charged: two alone prove nothing.
   const charged = deliveries.flatMap(({ attempts }) => attempts).length - DOWN
   expect(charged).toBeLessThanOrEqual(2)
-}, 90_000)
+}, 240_000)

@@ -2,15 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Behaviour } from '@switchhook/testing/behaviour'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { sendSms } from './support/evidence.ts'
+import { type SmsOptions, sendSms } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
+import { sendAgain } from './support/send-again.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
 /** Of these messages have 8, calls 5, records 3, slow destinations 4. */
 const WORKER_CONCURRENCY = '20'
 const HEALTHY = 10
 const PER_SECOND = 25
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 60_000
 const HANGS: Behaviour = { kind: 'hang' }
 
 let product: Product
@@ -35,6 +36,9 @@ function addLines(path: string, howMany: number, timeoutMs = 10_000): Promise<Li
   )
 }
 
+const send = (line: Line | undefined, options?: SmsOptions) =>
+  sendAgain(() => sendSms(product, tenant, line?.phoneNumber ?? '', options))
+
 const arrivalsAt = (path: string) =>
   product.receiver.received.filter((request) => request.path.startsWith(path))
 
@@ -47,7 +51,7 @@ async function measureP99(howMany: number): Promise<number> {
     const line = healthy[index % HEALTHY]
     const messageSid = `SM${index.toString(16).padStart(8, '0')}${crypto.randomUUID().replaceAll('-', '').slice(8)}`
     sentAtMs.set(tenant.eventIdOf(messageSid), Date.now())
-    sending.push(sendSms(product, tenant, line?.phoneNumber ?? '', { messageSid }))
+    sending.push(send(line, { messageSid }))
     const aheadMs = ((index + 1) * 1_000) / PER_SECOND - (performance.now() - startedAtMs)
     if (aheadMs > 0) await sleep(aheadMs)
   }
@@ -76,7 +80,7 @@ async function withTraffic(
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       const line = lines[sent.length % lines.length]
-      sent.push(sendSms(product, tenant, line?.phoneNumber ?? '').catch(() => undefined))
+      sent.push(send(line).catch(() => undefined))
       await sleep(1_000 / perSecond)
     }
   }
@@ -93,8 +97,9 @@ async function withTraffic(
 test('destinations that hang, fail or flood do not slow the healthy ones, and the measure would see it', async () => {
   await measureP99(60)
   const beforeMs = await measureP99(160)
-  // On a busy machine the same measure differs by this much; a slot that somebody holds costs ten seconds.
-  const barMs = 1.25 * beforeMs + 750
+  // On a machine that stands still now and then the same measure differs by this much; a slot that somebody holds costs
+  // ten seconds.
+  const barMs = 1.25 * beforeMs + 3_000
 
   const hanging = await addLines('/hangs', 8)
   product.receiver.on('/hangs', HANGS)
@@ -117,10 +122,10 @@ test('destinations that hang, fail or flood do not slow the healthy ones, and th
 
   // Positive control: healthy ones that have to wait for a slot are seen.
   for (const [index] of healthy.entries()) {
-    product.receiver.on(`/healthy/${index}/`, { kind: 'answer', status: 200, delayMs: 900 })
+    product.receiver.on(`/healthy/${index}/`, { kind: 'answer', status: 200, delayMs: 1_500 })
   }
   expect(await measureP99(80)).toBeGreaterThan(barMs)
-}, 120_000)
+}, 240_000)
 
 type Published = { readonly id: string }
 
@@ -163,7 +168,7 @@ test('a backlog of records delays no call event', async () => {
   // Three slots of 200 ms: about seven seconds.
   const records = await publish('transcript', 100)
   const calls = await publish('call_started', 10)
-  await waitFor(() => arrivalsAt('/calls').length >= 111, { timeoutMs: 30_000, what: 'all' })
+  await waitFor(() => arrivalsAt('/calls').length >= 111, { timeoutMs: TIMEOUT_MS, what: 'all' })
   expect(longest(calls)).toBeLessThan(longest(records) / 2)
   expect(longest(records)).toBeGreaterThan(3_000)
-}, 60_000)
+}, 180_000)

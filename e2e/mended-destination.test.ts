@@ -10,7 +10,7 @@ const FAILS: Behaviour = { kind: 'answer', status: 500 }
 const TAKES: Behaviour = { kind: 'answer', status: 200 }
 /** Longer than any of these tests. */
 const PAUSE_MS = 600_000
-const TIMEOUT_MS = 40_000
+const TIMEOUT_MS = 60_000
 const HOW_MANY = 40
 
 let product: Product
@@ -74,7 +74,7 @@ test('a destination with an open circuit that gets another URL has at once what 
   await waitUntil(() => requestsTo('/right').length === HOW_MANY, 'all at the other URL')
   expect(requestsTo('/wrong')).toHaveLength(before)
   await evidence.waitUntilSettled(TIMEOUT_MS)
-}, 120_000)
+}, 240_000)
 
 test('a destination with an open circuit that was paused and is resumed has at once what waited for it', async () => {
   const evidence = createEvidence(product, tenant)
@@ -86,12 +86,12 @@ test('a destination with an open circuit that was paused and is resumed has at o
   await tenant.api.call('POST', `${pathOf(line)}/resume`)
   await evidence.waitUntilSettled(TIMEOUT_MS)
   await evidence.check()
-}, 120_000)
+}, 240_000)
 
 test('a 429 that one worker sees is heeded by the other', async () => {
   const line = await tenant.addLine({ path: '/busy' })
   const evidence = createEvidence(product, tenant)
-  const tooMany = { kind: 'answer', status: 429, headers: { 'retry-after': '8' } } as const
+  const tooMany = { kind: 'answer', status: 429, headers: { 'retry-after': '20' } } as const
   product.receiver.on('/busy', { kind: 'sequence', answers: [tooMany, TAKES] })
   await evidence.send(line)
   await waitUntil(async () => (await countDelayed()) === 1, 'the first to wait for its retry')
@@ -100,4 +100,4 @@ test('a 429 that one worker sees is heeded by the other', async () => {
   expect(requestsTo('/busy')).toHaveLength(1)
   await evidence.waitUntilSettled(TIMEOUT_MS)
   await evidence.check()
-}, 120_000)
+}, 240_000)

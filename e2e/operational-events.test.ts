@@ -6,7 +6,7 @@ import { createEvidence } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 30_000
+const TIMEOUT_MS = 60_000
 const OPERATIONS = '/operations'
 
 type Told = {

@@ -2,11 +2,13 @@ import { kudosityInbound } from '@switchhook/testing/kudosity-simulator'
 import type { ProviderRequest } from '@switchhook/testing/send-webhook'
 import { createTelnyxKey, telnyxMessage } from '@switchhook/testing/telnyx-simulator'
 import { twilioMessageStatus } from '@switchhook/testing/twilio-simulator'
+import { waitFor } from '@switchhook/testing/wait-for'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newMessageSid } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
 import { createProviderTenant, type ProviderTenant } from './support/provider-tenant.ts'
 import { bare, createWebhooks, PERSON, type ProviderWebhooks } from './support/provider-webhooks.ts'
+import { sendAgain } from './support/send-again.ts'
 
 type Quarantined = {
   readonly id: string
@@ -51,7 +53,8 @@ const listOf = ({ api }: ProviderTenant) => api.list<Quarantined>('/api/v1/quara
 const eventsOf = ({ api }: ProviderTenant) => api.list<ApiEvent>('/api/v1/events')
 
 async function act(tenant: ProviderTenant, id: string, action: 'reverify' | 'release') {
-  const { status, text } = await tenant.api.send('POST', `/api/v1/quarantine/${id}/${action}`)
+  const path = `/api/v1/quarantine/${id}/${action}`
+  const { status, text } = await sendAgain(() => tenant.api.send('POST', path))
   return { status, text }
 }
 
@@ -59,6 +62,15 @@ function onlyOne<T>(items: readonly T[]): T {
   const [only] = items
   if (only === undefined || items.length > 1) throw new Error(`${items.length} items`)
   return only
+}
+
+/** What is held, once all was written down that came so often: a 403 does not wait for a slow store. */
+function waitForHeld(tenant: ProviderTenant, times = 1): Promise<readonly Quarantined[]> {
+  const isThere = async () => {
+    const held = await listOf(tenant)
+    return held.reduce((sum, { seen_count }) => sum + seen_count, 0) >= times && held
+  }
+  return waitFor(isThere, { timeoutMs: 20_000, everyMs: 50, what: 'what is quarantined' })
 }
 
 /** A genuine webhook while we hold the wrong secret, and how that is put right. */
@@ -112,7 +124,7 @@ describe.each(FAULTS)('of $provider', ({ provider, reason, send, mend }) => {
       expect(answer.status, answer.text).toBe(403)
       expect(JSON.parse(answer.text)).toEqual({ detail: expect.stringMatching(/.{20}/) })
     }
-    const held = onlyOne(await listOf(tenant))
+    const held = onlyOne(await waitForHeld(tenant, 2))
     expect(held).toMatchObject({
       ...{ provider, reason, is_authentic: false, state: 'held', seen_count: 2, event_ids: [] },
       detail: expect.stringMatching(/.{20}/),
@@ -187,7 +199,7 @@ test.each(FOREIGN)(
     const owner = await prepare()
     const answer = await tenant.send(make(setting))
     expect(answer.status, answer.text).toBe(status)
-    const held = onlyOne(await listOf(tenant))
+    const held = onlyOne(await waitForHeld(tenant))
     expect(held).toMatchObject({ is_authentic: true, reason: 'unknown_number', state: 'held' })
     expect(await eventsOf(tenant)).toEqual([])
 
@@ -235,8 +247,7 @@ test('neither path tokens nor passwords are kept with what is quarantined, howev
   for (const spelling of spellings) {
     expect([403, 404]).toContain((await tenant.send({ ...wrong, target: spelling })).status)
   }
-  const held = await listOf(tenant)
-  expect(held.length).toBeGreaterThan(0)
+  const held = await waitForHeld(tenant, spellings.length)
   expect(new Set(held.map(({ reason }) => reason))).toEqual(new Set(['wrong_credentials']))
   const { rows } = await product.database.pool.query<{ row: string }>(
     `select quarantine::text || convert_from(body, 'UTF8') as row from quarantine where organization_id = $1`,
@@ -261,7 +272,7 @@ test.each(['pbx', 'kudosity'] as const)(
         ? webhooks.pbx({ from: 'ACME', smsNumber: bare(number), body: 'Hello' })
         : webhooks.kudosity(kudosityInbound({ sender: bare(PERSON), recipient: bare(number) }))
     expect((await tenant.send(webhook)).status).toBe(403)
-    const { id } = onlyOne(await listOf(tenant))
+    const { id } = onlyOne(await waitForHeld(tenant))
     // The password is not kept, so that nothing can be verified again.
     expect(JSON.parse((await act(tenant, id, 'reverify')).text)).toMatchObject({ verified: false })
     const released = await act(tenant, id, 'release')

@@ -5,7 +5,7 @@ import { createEvidence, newMessageSid } from './support/evidence.ts'
 import { type Product, startProduct } from './support/product.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 30_000
+const TIMEOUT_MS = 60_000
 const SINCE = '2020-01-01T00:00:00Z'
 
 type Replay = {
@@ -108,8 +108,8 @@ test('a replay goes on where it was when the worker that ran it is killed: nothi
   // What a worker has in hand when it is killed costs an attempt (decision 2): with a single one it would go to its mail.
   const { line, eventIds } = await haveTraffic('/killed', 40, 200, 3)
   const askedAtMs = Date.now()
-  const { id } = await ask<Replay>(line, { rate_per_second: 10, states: ['delivered'] })
-  await waitForReplay(id, ({ done }) => done >= 10)
+  const { id } = await ask<Replay>(line, { rate_per_second: 5, states: ['delivered'] })
+  await waitForReplay(id, ({ done }) => done >= 20)
   // All of them, so that whoever leads is among them; others come.
   const killed = [...product.workers]
   for (const worker of killed) worker.kill('SIGKILL')
@@ -127,21 +127,20 @@ test('a replay goes on where it was when the worker that ran it is killed: nothi
   expect(new Set(replays.map((one) => one.replay_of)).size).toBe(40)
   expect(replays).toHaveLength(40)
   // Those that a worker had in hand when it was killed may have been sent once more.
-  expect(taken.length).toBeLessThanOrEqual(45)
+  expect(taken.length).toBeLessThan(40 + 15)
 })
 
 test('a replay keeps its rate, oldest first', async () => {
-  const { line, eventIds } = await haveTraffic('/slowly', 15, 200)
+  const { line, eventIds } = await haveTraffic('/slowly', 25, 200)
   const askedAtMs = Date.now()
   await ask<Replay>(line, { rate_per_second: 5, states: ['delivered'] })
-  const taken = await waitForTaken(line, askedAtMs, 15)
-  const times = product.receiver.received
-    .filter((one) => one.path === line.path && one.receivedAtMs >= askedAtMs)
-    .map((one) => one.receivedAtMs)
-  expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(1_800)
-  // Those of one step go out side by side.
+  const taken = await waitForTaken(line, askedAtMs, 25)
+  // A second's worth at once, and the others at the rate; whoever stands still meanwhile only comes later.
+  const last = product.receiver.received.findLast((one) => one.path === line.path)
+  expect((last?.receivedAtMs ?? 0) - askedAtMs).toBeGreaterThan(3_800)
+  // Those of one step go out side by side, and so do two steps for a worker that stood still.
   for (const [index, eventId] of taken.entries()) {
-    expect(Math.abs(eventIds.indexOf(eventId) - index)).toBeLessThanOrEqual(5)
+    expect(Math.abs(eventIds.indexOf(eventId) - index)).toBeLessThanOrEqual(10)
   }
 })
 

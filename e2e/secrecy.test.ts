@@ -9,7 +9,7 @@ import { exchange } from './support/raw-http.ts'
 import { createSignedPost } from './support/signed-post.ts'
 import { createTenant, type Tenant } from './support/tenant.ts'
 
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 60_000
 const plant = (what: string): string => `${what}-${randomBytes(8).toString('hex')}`
 
 /** Of the message, which is logged nowhere and answered to nobody but its tenant. */

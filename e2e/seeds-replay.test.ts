@@ -26,8 +26,9 @@ import {
   type SeedVendor,
   toRequest,
 } from './support/seeds.ts'
+import { sendAgain } from './support/send-again.ts'
 
-const TIMEOUT_MS = 20_000
+const TIMEOUT_MS = 60_000
 const KUDOSITY_SECRET = 'test_api_secret_0123456789'
 const MESSAGES = ['sms_received', 'mms_received']
 const ABOUT_MESSAGES = ['sms_status', 'mms_status', 'link_hit', 'opt_out']
@@ -73,7 +74,7 @@ beforeAll(async () => {
   const events = [...seeds].flatMap(([vendor, all]) => all.map((seed) => ({ vendor, seed })))
   for (const { vendor, seed } of events) {
     const request = toRequest(product, tenant, vendor, withAssistant(seed))
-    answers.set(seed, await sendWebhook(product.ingress().url, request))
+    answers.set(seed, await sendAgain(() => sendWebhook(product.ingress().url, request)))
   }
   const expected = FORMATS.length * events.flatMap(({ seed }) => seed.types).length
   await waitFor(() => product.receiver.count >= expected, {

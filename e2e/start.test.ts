@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findFreePort } from '@switchhook/embedded/free-port'
 import { type RunningProcess, spawnNode } from '@switchhook/testing/processes'
+import { waitFor } from '@switchhook/testing/wait-for'
 import { request } from 'undici'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
@@ -46,9 +47,12 @@ describe('npm start', () => {
         items: [{ success: true, webhook_type: 'sms_received', response_status_code: 200 }],
       })
       keys.push(key)
-      const ready = await request(`http://127.0.0.1:${ports.ops}/readyz`)
-      expect(ready.statusCode).toBe(200)
-      await ready.body.dump()
+      const isReady = async () => {
+        const { statusCode, body } = await request(`http://127.0.0.1:${ports.ops}/readyz`)
+        await body.dump()
+        return statusCode === 200
+      }
+      await waitFor(isReady, { timeoutMs: START_TIMEOUT_MS, everyMs: 100, what: '/readyz' })
 
       product.kill('SIGINT')
       expect(await product.exited).toEqual({ code: 0, signal: null })

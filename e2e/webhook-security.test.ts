@@ -23,6 +23,7 @@ import {
   type ProviderTenant,
 } from './support/provider-tenant.ts'
 import { bare, createWebhooks, PERSON, type ProviderWebhooks } from './support/provider-webhooks.ts'
+import { sendAgain } from './support/send-again.ts'
 
 const FAILURES_PER_MINUTE = 40
 const GUESSES_PER_MINUTE = 20
@@ -75,7 +76,7 @@ function from(webhook: ProviderRequest, forwardedFor = `198.51.100.${++senders}`
 }
 
 async function send(webhook: ProviderRequest, ingress: AppProcess = product.ingress()) {
-  const answer = await sendWebhook(ingress.url, webhook)
+  const answer = await sendAgain(() => sendWebhook(ingress.url, webhook))
   answers.push(answer.text, JSON.stringify(answer.headers))
   return answer
 }

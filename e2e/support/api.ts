@@ -19,7 +19,7 @@ export type Api = {
   list<T>(path: string): Promise<T[]>
 }
 
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 30_000
 const RETRY_AFTER_MS = 1_000
 const PAGE = 200
 

@@ -7,8 +7,8 @@ const ENTRY = {
   worker: new URL('../../apps/worker/src/main.ts', import.meta.url),
 } as const
 
-const START_TIMEOUT_MS = 30_000
-const LOOK_TIMEOUT_MS = 5_000
+const START_TIMEOUT_MS = 60_000
+const LOOK_TIMEOUT_MS = 10_000
 
 export type AppKind = keyof typeof ENTRY
 
@@ -48,7 +48,12 @@ export async function startApp(
     env: { ...env, OPS_PORT: '0', ...(kind === 'ingress' ? { INGRESS_PORT: '0' } : {}) },
     onLine,
   })
-  const started = await running.waitForLine(new RegExp(`"${kind}\\.started"`), START_TIMEOUT_MS)
+  const started = await running
+    .waitForLine(new RegExp(`"${kind}\\.started"`), START_TIMEOUT_MS)
+    .catch(async (error: unknown) => {
+      await running[Symbol.asyncDispose]()
+      throw error
+    })
   const opsUrl = `http://127.0.0.1:${field(started, /"ops_port":(\d+)/)}`
   const url = kind === 'ingress' ? `http://127.0.0.1:${field(started, /"port":(\d+)/)}` : ''
 

@@ -13,7 +13,8 @@ const LOOK_EVERY_MS = 50
 
 /**
  * What stands before the ingresses in production, at its simplest: each connection goes to the next ingress whose
- * /readyz said 200 last; one that refuses the connection is passed over, anything later is the client's to see.
+ * /readyz said 200 last, or to any when none did; one that refuses the connection is passed over, anything later is
+ * the client's to see.
  */
 export async function startBalancer(ingresses: () => readonly AppProcess[]): Promise<Balancer> {
   const ready = new Set<AppProcess>()
@@ -40,7 +41,10 @@ export async function startBalancer(ingresses: () => readonly AppProcess[]): Pro
 
   /** Round robin; undefined when nobody takes the connection. */
   async function connectToNext(): Promise<Socket | undefined> {
-    const candidates = ingresses().filter((ingress) => ready.has(ingress))
+    const running = ingresses()
+    const best = running.filter((ingress) => ready.has(ingress))
+    // A store that is slow for a moment makes all of them unready, and none of them unable.
+    const candidates = best.length > 0 ? best : running
     for (let tries = 0; tries < candidates.length; tries += 1) {
       turn += 1
       const { port } = new URL(candidates[turn % candidates.length]?.url ?? '')

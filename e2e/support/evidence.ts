@@ -14,6 +14,7 @@ import {
 import { waitFor } from '@switchhook/testing/wait-for'
 import type { ApiDelivery } from './api.ts'
 import type { Product } from './product.ts'
+import { sendAgain } from './send-again.ts'
 import type { Line, Tenant } from './tenant.ts'
 
 export const SMS_PATH = '/twilio-sms-webhook'
@@ -57,8 +58,10 @@ export type LedgerOptions = {
 
 /** What was sent and what came of it, for events that are owed to exactly one destination each. */
 export type Evidence = {
-  /** Sends and notes it. Throws, after noting, when there was no answer or none of 2xx. */
+  /** Sends and notes it, again after a 503. Throws, after noting, when there was no answer or none of 2xx. */
   send(line: Line, options?: SmsOptions): Promise<SentSms & { answer: TwilioAnswer }>
+  /** The same, but a 503 is an answer like others. */
+  sendOnce(line: Line, options?: SmsOptions): Promise<SentSms & { answer: TwilioAnswer }>
   /** Event ids that got a 2xx. */
   readonly acked: ReadonlySet<string>
   /** Waits until every acked event is in a final state in Postgres, and nothing else is pending. */
@@ -81,21 +84,37 @@ export function createEvidence(product: Product, tenant: Tenant): Evidence {
     return rows
   }
 
+  async function note(
+    messageSid: string,
+    sending: Promise<TwilioAnswer>,
+  ): Promise<SentSms & { answer: TwilioAnswer }> {
+    const eventId = tenant.eventIdOf(messageSid)
+    let answer: TwilioAnswer
+    try {
+      answer = await sending
+    } catch (error) {
+      unknown.add(eventId)
+      throw error
+    }
+    if (answer.status > 299) throw new Error(`answered ${answer.status}: ${answer.text}`)
+    acked.add(eventId)
+    return { eventId, messageSid, answer }
+  }
+
+  function sendOnce(line: Line, messageSid: string, options: SmsOptions): Promise<TwilioAnswer> {
+    return sendSms(product, tenant, line.phoneNumber, { ...options, messageSid })
+  }
+
   return {
     acked,
-    async send(line, options = {}) {
+    send(line, options = {}) {
       const { messageSid = newMessageSid() } = options
-      const eventId = tenant.eventIdOf(messageSid)
-      let answer: TwilioAnswer
-      try {
-        answer = await sendSms(product, tenant, line.phoneNumber, { ...options, messageSid })
-      } catch (error) {
-        unknown.add(eventId)
-        throw error
-      }
-      if (answer.status > 299) throw new Error(`answered ${answer.status}: ${answer.text}`)
-      acked.add(eventId)
-      return { eventId, messageSid, answer }
+      const sending = sendAgain(() => sendOnce(line, messageSid, options))
+      return note(messageSid, sending)
+    },
+    sendOnce(line, options = {}) {
+      const { messageSid = newMessageSid() } = options
+      return note(messageSid, sendOnce(line, messageSid, options))
     },
     async waitUntilSettled(timeoutMs) {
       await waitFor(

@@ -2,6 +2,7 @@ import { waitFor } from '@switchhook/testing/wait-for'
 import type { ApiDelivery } from './api.ts'
 import { newMessageSid, type SmsOptions, sendSms } from './evidence.ts'
 import type { Product } from './product.ts'
+import { sendAgain } from './send-again.ts'
 import type { DestinationSettings, Line, Tenant } from './tenant.ts'
 
 export type FaultAttempt = ApiDelivery['attempts'][number] & {
@@ -49,7 +50,9 @@ export async function createFanOut(
     lines,
     async meet(isReached, timeoutMs, options = {}) {
       const messageSid = newMessageSid()
-      const { status } = await sendSms(product, tenant, phoneNumber, { ...options, messageSid })
+      const { status } = await sendAgain(() =>
+        sendSms(product, tenant, phoneNumber, { ...options, messageSid }),
+      )
       if (status !== 200) throw new Error(`answered ${status}`)
       const path = `/api/v1/events/${tenant.eventIdOf(messageSid)}`
       return waitFor(

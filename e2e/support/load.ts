@@ -1,14 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitFor } from '@switchhook/testing/wait-for'
 import type { Evidence, SmsOptions } from './evidence.ts'
+import { type Look, watchStandstills } from './standstills.ts'
 import type { Line } from './tenant.ts'
 
 export type LoadReport = {
   readonly sent: number
   /** How often each status came; `none` where there was no whole answer. */
   readonly statuses: Readonly<Record<string, number>>
-  readonly slowestMs: number
+  /** Answers that were no 200, or later than that; but for those during which the machine stood still so long. */
+  unexcused(withinMs: number): string[]
 }
+
+type Answer = { readonly status: string; readonly sentAtMs: number; readonly tookMs: number }
 
 export type Load = {
   /** Answers so far. */
@@ -20,36 +24,43 @@ export type Load = {
 }
 
 const TICK_MS = 20
+/** Standing still for so long, a store that is there may fail to take a message in time. */
+const EXCUSE_MS = 250
 /** A provider has a limit too; beyond it messages wait for their turn. */
 const MAX_OPEN_REQUESTS = 100
 
-/** Sends messages at a steady rate, whatever the answers are, until it is stopped. */
+/**
+ * Sends messages at a steady rate, each once and whatever the answers are, until it is stopped. `looks`: what must not
+ * stand still for a message to be taken in time.
+ */
 export function startLoad(
-  evidence: Pick<Evidence, 'send'>,
+  evidence: Pick<Evidence, 'sendOnce'>,
   line: Line,
   ratePerSecond: number,
   options: () => SmsOptions = () => ({}),
+  looks: readonly Look[] = [],
 ): Load {
   const open = new Set<Promise<void>>()
+  const answers: Answer[] = []
+  const standstills = watchStandstills(looks)
   const statuses: Record<string, number> = {}
   const startedAtMs = performance.now()
   let isStopped = false
   let sent = 0
   let answered = 0
-  let slowestMs = 0
 
   async function sendOne(): Promise<void> {
     const sentAtMs = performance.now()
     let status = 'none'
     try {
-      const { answer } = await evidence.send(line, { ...options(), body: `Message ${sent}` })
+      const { answer } = await evidence.sendOnce(line, { ...options(), body: `Message ${sent}` })
       status = String(answer.status)
     } catch (error) {
       status = /^answered (\d+)/.exec((error as Error).message)?.[1] ?? 'none'
     }
     statuses[status] = (statuses[status] ?? 0) + 1
     answered += 1
-    slowestMs = Math.max(slowestMs, performance.now() - sentAtMs)
+    answers.push({ status, sentAtMs, tookMs: performance.now() - sentAtMs })
   }
 
   async function run(): Promise<void> {
@@ -77,7 +88,19 @@ export function startLoad(
     async stop() {
       isStopped = true
       await running
-      return { sent, statuses, slowestMs: Math.round(slowestMs) }
+      await standstills.stop()
+      return {
+        ...{ sent, statuses },
+        unexcused: (withinMs) =>
+          answers.flatMap(({ status, sentAtMs, tookMs }) => {
+            const stillMs = standstills.within(sentAtMs, sentAtMs + tookMs)
+            const isFine = status === '200' || stillMs >= EXCUSE_MS
+            if (isFine && tookMs - stillMs < withinMs) return []
+            return [
+              `${status} after ${Math.round(tookMs)} ms, ${Math.round(stillMs)} of them still`,
+            ]
+          }),
+      }
     },
   }
 }

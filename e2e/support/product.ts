@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { silentLogger } from '@switchhook/core/log'
 import { openQueues, type Queues } from '@switchhook/core/queue'
 import { closeRedis, openRedis } from '@switchhook/core/redis'
+import { createSpool, type Spool } from '@switchhook/core/spool'
 import { type DatabaseHandle, openDatabase } from '@switchhook/core/store/database'
 import { migrate } from '@switchhook/core/store/migrate'
 import {
@@ -39,6 +40,7 @@ export type Product = {
   /** For looking, by the test alone. */
   readonly database: DatabaseHandle
   readonly queues: Pick<Queues, 'counts'>
+  readonly spool: Pick<Spool, 'length'>
   /** Every line that any of the processes printed. */
   readonly lines: readonly OutputLine[]
   /** The oldest that runs. */
@@ -52,11 +54,12 @@ export type Product = {
 }
 
 /** Where the lines of all processes go too, for finding out why a test failed. */
-const LOG_FILE = process.env.E2E_LOG_FILE
+const LOG_FILE = process.env.E2E_LOG_FILE || undefined
 
 /** Times shortened so that a fault and its recovery fit into a test. */
 const SHORT_TIMES = {
-  WORKER_LOCK_MS: '2000',
+  // Long enough for a loaded machine: a worker that cannot renew its lock in time sends twice.
+  WORKER_LOCK_MS: '5000',
   REQUEUE_EVERY_MS: '500',
   REQUEUE_AFTER_MS: '2000',
   DRAIN_DELAY_MS: '300',
@@ -119,6 +122,8 @@ export async function startProduct({
       queue.close(),
     )
 
+    const spool = createSpool(connection, 1)
+
     const adminApiKey = `admin-${randomBytes(24).toString('hex')}`
     const encryptionKey = randomBytes(32).toString('base64')
     const publicBaseUrl = 'https://hooks.switchhook.example'
@@ -157,7 +162,7 @@ export async function startProduct({
     }
 
     const product: Product = {
-      ...{ postgres, redis, receiver, receiverLedger, smtp, database, queues, lines },
+      ...{ postgres, redis, receiver, receiverLedger, smtp, database, queues, spool, lines },
       ...{ publicBaseUrl, adminApiKey, encryptionKey, ingresses, workers },
       ingress: () => first(ingresses, 'ingress', lines),
       worker: () => first(workers, 'worker', lines),

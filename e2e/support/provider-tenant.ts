@@ -8,6 +8,7 @@ import { createTelnyxKey, type TelnyxKey } from '@switchhook/testing/telnyx-simu
 import { waitFor } from '@switchhook/testing/wait-for'
 import { type Api, createApi } from './api.ts'
 import type { Product } from './product.ts'
+import { sendAgain } from './send-again.ts'
 
 export type Account = { readonly id: string; readonly webhook_urls: readonly string[] }
 export type MadeDestination = {
@@ -31,7 +32,7 @@ export type ProviderTenant = {
   addNumber(phoneNumber: string, provider: string, more?: object): Promise<void>
   /** At the receiver's path; all events of the organization unless told. */
   addDestination(path: string, settings?: object): Promise<MadeDestination>
-  /** To the oldest ingress. */
+  /** To the oldest ingress; again after a 503. */
   send(webhook: ProviderRequest): Promise<ProviderAnswer>
   /** In turn; throws unless each is answered 2xx. Waits for what comes of them; returns the statuses. */
   sendAll(webhooks: readonly ProviderRequest[]): Promise<readonly number[]>
@@ -48,7 +49,7 @@ export type ProviderTenantOptions = {
   readonly pbx?: object
 }
 
-const SETTLE_TIMEOUT_MS = 20_000
+const SETTLE_TIMEOUT_MS = 60_000
 const QUICK_RETRY = { max_attempts: 3, delays_seconds: [0.05, 0.05], jitter: false }
 
 /** Path of the URL that begins so. Throws with the URLs when there is none. */
@@ -108,7 +109,7 @@ export async function createProviderTenant(
       })
       return { id, secret, path }
     },
-    send: (webhook) => sendWebhook(ingressUrl(), webhook),
+    send: (webhook) => sendAgain(() => sendWebhook(ingressUrl(), webhook)),
     async sendAll(webhooks) {
       const statuses: number[] = []
       for (const webhook of webhooks) {
@@ -120,7 +121,10 @@ export async function createProviderTenant(
       return statuses
     },
     async settle() {
-      await waitFor(async () => (await countPending()) === 0, {
+      // What Redis took while Postgres was slow has no row yet.
+      const isSettled = async () =>
+        (await product.spool.length()) === 0 && (await countPending()) === 0
+      await waitFor(isSettled, {
         ...{ timeoutMs: SETTLE_TIMEOUT_MS, everyMs: 50, what: 'all deliveries to be settled' },
       })
     },

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { sendAgain } from './send-again.ts'
 
 export type RawAnswer = {
   readonly status: number
@@ -28,7 +29,7 @@ export type RawOptions = {
 
 type Chunk = string | Buffer
 
-const TIMEOUT_MS = 5_000
+const TIMEOUT_MS = 20_000
 const CONTINUE = 'HTTP/1.1 100 '
 
 function parseHead(text: string): Pick<RawAnswer, 'status' | 'headers'> {
@@ -123,4 +124,13 @@ export function exchange(
       (error: unknown) => reject(error as Error),
     )
   })
+}
+
+/** The same, again after a 503: for what any provider may send, and a store that is slow for a moment. */
+export async function exchangeAgain(baseUrl: string, bytes: Chunk): Promise<RawExchange> {
+  const { exchanged } = await sendAgain(async () => {
+    const exchanged = await exchange(baseUrl, bytes)
+    return { status: exchanged.answers[0]?.status ?? 0, exchanged }
+  })
+  return exchanged
 }

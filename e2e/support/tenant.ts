@@ -18,6 +18,8 @@ export type DestinationSettings = {
   readonly jitter?: boolean
   readonly headers?: Readonly<Record<string, string>>
   readonly serviceId?: string
+  /** As the API names them: max_concurrency, rate_limit_per_second, freshness_seconds. */
+  readonly limits?: Readonly<Record<string, number>>
 }
 
 /** A number of the tenant and the one destination that gets its messages. */
@@ -102,6 +104,7 @@ export async function createTenant(product: Product): Promise<Tenant> {
             : { fallback_email: settings.fallbackEmail }),
           ...(settings.timeoutMs === undefined ? {} : { timeout_ms: settings.timeoutMs }),
           ...(settings.headers === undefined ? {} : { headers: settings.headers }),
+          ...settings.limits,
         },
       )
       return { phoneNumber, destinationId: id, path, url, secret }

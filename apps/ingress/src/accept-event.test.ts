@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeliveryJob } from '@switchhook/core/delivery/delivery-job'
 import type { AcceptedEvent } from '@switchhook/core/event'
 import { createGroupCommit, type GroupCommit } from '@switchhook/core/group-commit'
@@ -10,8 +9,16 @@ import {
 } from '@switchhook/core/routing/snapshot'
 import type { JournalEntry, JournalResult } from '@switchhook/core/store/journal'
 import type { StoreHealth } from '@switchhook/core/store-health'
-import { describe, expect, it } from 'vitest'
-import { type AcceptDeps, acceptEvent } from './accept-event.ts'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type AcceptDeps, type AcceptResult, acceptEvent } from './accept-event.ts'
+
+// Time passes when a test says so: a machine that stands still is no slow store.
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 const event: AcceptedEvent = {
   id: 'evt_1',
@@ -123,6 +130,13 @@ function createRig(postgres: Behaviour, redis: Behaviour) {
   return { deps, added }
 }
 
+/** What is answered within the time that a provider gives it; undefined when nothing is. */
+async function answerInTime(deps: AcceptDeps): Promise<AcceptResult | undefined> {
+  const answer = acceptEvent(deps, event, content)
+  await vi.advanceTimersByTimeAsync(1_499)
+  return await Promise.race([answer, undefined])
+}
+
 describe('acceptEvent', () => {
   it('with both stores up: journals, enqueues a job without the large payload, accepts', async () => {
     const { deps, added } = createRig('works', 'works')
@@ -150,32 +164,27 @@ describe('acceptEvent', () => {
       ['hangs', 'works'],
       ['works', 'hangs'],
     ] as const) {
-      const startedAtMs = performance.now()
       const { deps } = createRig(postgres, redis)
-      expect((await acceptEvent(deps, event, content)).kind).toBe('accepted')
-      expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+      expect((await answerInTime(deps))?.kind).toBe('accepted')
     }
   })
 
   it('with both frozen: says unavailable within 1.5 s', async () => {
-    const startedAtMs = performance.now()
     const { deps } = createRig('hangs', 'hangs')
-    expect((await acceptEvent(deps, event, content)).kind).toBe('unavailable')
-    expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+    expect((await answerInTime(deps))?.kind).toBe('unavailable')
   })
 
   it('is no refusal while a store takes longer than its own time, but not than the whole', async () => {
+    const isNew = () => new Promise<'new'>((resolve) => setTimeout(resolve, 800, 'new'))
     for (const slow of ['postgres', 'redis'] as const) {
       const { deps } = createRig('hangs', 'hangs')
-      const pushing = { push: () => sleep(800, 'new' as const), idle: async () => undefined }
-      const taking = { ...deps.spool, takeEvent: () => sleep(800, 'new' as const) }
+      const pushing = { push: isNew, idle: async () => undefined }
+      const taking = { ...deps.spool, takeEvent: isNew }
       const late = slow === 'postgres' ? { journal: pushing } : { spool: taking }
       // So the slow one is the first to be asked.
       if (slow === 'redis') deps.postgres.reportFailure(new Error('a moment ago'))
-      const startedAtMs = performance.now()
-      const result = await acceptEvent({ ...deps, ...late }, event, content)
-      expect([slow, result.kind]).toEqual([slow, 'accepted'])
-      expect(performance.now() - startedAtMs).toBeLessThan(1_500)
+      const result = await answerInTime({ ...deps, ...late })
+      expect([slow, result?.kind]).toEqual([slow, 'accepted'])
     }
   })
 

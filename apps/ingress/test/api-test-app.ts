@@ -148,7 +148,7 @@ export async function startApiTestApp(overrides: Partial<ApiDeps> = {}): Promise
         ...headers,
       },
       ...(sent === undefined ? {} : { body: sent }),
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(25_000),
     })
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.startsWith('application/json')

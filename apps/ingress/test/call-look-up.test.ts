@@ -9,19 +9,22 @@ import { migrate } from '@switchhook/core/store/migrate'
 import { createIsolatedDatabase, type IsolatedDatabase } from '@switchhook/testing/isolated'
 import { providedStores } from '@switchhook/testing/provided-stores'
 import { createTelnyxKey, createTelnyxWebhook } from '@switchhook/testing/telnyx-simulator'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type AcceptWebhookDeps, acceptWebhook } from '../src/accept-webhook.ts'
 import { createCallLookUp } from '../src/call-look-up.ts'
 
 let isolated: IsolatedDatabase
 let database: DatabaseHandle
 beforeAll(async () => {
+  // A machine that stands still must not end the look-up's 200 ms.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   isolated = await createIsolatedDatabase(providedStores().databaseUrl)
   const options = { url: isolated.url, applicationName: 'test', maxConnections: 4 }
   database = openDatabase({ ...options, queryTimeoutMs: 5_000 }, silentLogger)
   await migrate(database)
 })
 afterAll(async () => {
+  vi.useRealTimers()
   await database.close()
   await isolated.drop()
 })

@@ -16,7 +16,7 @@ import type { QuarantinedWebhook } from '@switchhook/core/store/quarantine'
 import { createIsolatedDatabase, type IsolatedDatabase } from '@switchhook/testing/isolated'
 import { providedStores } from '@switchhook/testing/provided-stores'
 import { createTwilioSms } from '@switchhook/testing/twilio-simulator'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type AcceptWebhookDeps, acceptWebhook } from '../src/accept-webhook.ts'
 import { createQuarantine } from '../src/quarantine.ts'
 import { createQuarantineActions } from '../src/release.ts'
@@ -30,6 +30,8 @@ const NUMBER = '+14155550100'
 let isolated: IsolatedDatabase
 let database: DatabaseHandle
 beforeAll(async () => {
+  // Time passes when a test says so: a machine that stands still must not end the 300 ms of a quarantine.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   isolated = await createIsolatedDatabase(providedStores().databaseUrl)
   const options = { url: isolated.url, applicationName: 'test', maxConnections: 4 }
   database = openDatabase({ ...options, queryTimeoutMs: 5_000 }, silentLogger)
@@ -40,6 +42,7 @@ beforeAll(async () => {
 })
 beforeEach(() => database.pool.query('truncate quarantine'))
 afterAll(async () => {
+  vi.useRealTimers()
   await database.close()
   await isolated.drop()
 })
@@ -202,12 +205,8 @@ describe('a webhook that failed verification', () => {
   it('gives way to an authentic one of the same bytes', async () => {
     const desk: ProviderAccount = {
       ...account('org_1', 'x'),
-      ...{
-        provider: 'pbx',
-        accountSid: null,
-        verifyKeys: [],
-        basicSha256: hash('sha256', 'a:b', 'buffer'),
-      },
+      ...{ provider: 'pbx', accountSid: null, verifyKeys: [] },
+      basicSha256: hash('sha256', 'a:b', 'buffer'),
     }
     const { deps, actions, apply } = createRig({ providerAccounts: [desk] })
     const post = (authorization: string) =>
@@ -237,10 +236,9 @@ describe('a webhook that failed verification', () => {
     expect((await take(deps, { ...signed('wrong'), body })).kind).toBe('forged')
     expect(await heldRows()).toEqual([])
     const hanging = { query: () => new Promise(() => undefined) } as never
-    const startedAtMs = performance.now()
-    const result = await take({ ...deps, quarantine: quarantineOver(hanging) }, signed('wrong'))
-    expect(result.kind).toBe('forged')
-    expect(performance.now() - startedAtMs).toBeLessThan(1_000)
+    const result = take({ ...deps, quarantine: quarantineOver(hanging) }, signed('wrong'))
+    await vi.advanceTimersByTimeAsync(999)
+    expect(await Promise.race([result, undefined])).toMatchObject({ kind: 'forged' })
   })
 })
 

@@ -158,7 +158,7 @@ describe('POST /api/v1/events', () => {
     const withoutAssistant = await publish(event)
     expect(withoutAssistant.body.detail).toMatch(/^Nothing could be stored/)
     expect(app.accepting.offered).toMatchObject({ callSid: 'CA-locked', assistantId: null })
-    expect(performance.now() - startedAtMs).toBeLessThan(3_000)
+    expect(performance.now() - startedAtMs).toBeLessThan(5_000)
     // A call's own number means nothing without Postgres.
     const answer = await publish({ ...event, call_sid: undefined, call_id: 1 })
     expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])

@@ -52,7 +52,7 @@ async function ask(method: string, token: string, from = server) {
   const { port } = from.address() as AddressInfo
   const response = await fetch(`http://127.0.0.1:${port}/replay/${token}`, {
     method,
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(25_000),
   })
   return { status: response.status, headers: response.headers, text: await response.text() }
 }

@@ -96,7 +96,7 @@ describe('GET /api/v1/users/me/api-keys', () => {
       const found = body.find(({ id }: { id: number }) => id === api_key.id)
       return found.usage_count >= 3 && found
     }
-    const shown = await waitFor(findCounted, { timeoutMs: 10_000, what: 'three uses' })
+    const shown = await waitFor(findCounted, { timeoutMs: 20_000, what: 'three uses' })
     expect(shown.usage_count).toBe(3)
     expect(Date.parse(shown.last_used_at)).toBeGreaterThanOrEqual(before)
     expect(shown.updated_at).toBe(api_key.updated_at)

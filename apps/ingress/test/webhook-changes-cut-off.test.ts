@@ -72,14 +72,17 @@ describe('a change that was cut off', () => {
     const { db } = rest.app.deps.database
     const change = changeTo(NEW)
     await expect
-      .poll(async () => {
-        const row = await db
-          .selectFrom('webhook_changes')
-          .selectAll()
-          .where('phone_number', '=', number)
-          .executeTakeFirst()
-        return row?.before === null ? undefined : row
-      })
+      .poll(
+        async () => {
+          const row = await db
+            .selectFrom('webhook_changes')
+            .selectAll()
+            .where('phone_number', '=', number)
+            .executeTakeFirst()
+          return row?.before === null ? undefined : row
+        },
+        { timeout: 20_000 },
+      )
       .toMatchObject({
         state: 'applying',
         error: expect.stringContaining('a rollback puts back'),

@@ -57,6 +57,8 @@ export type CircuitBreakersOptions = {
   readonly subscribe: (hear: (message: CircuitMessage) => void) => void
   readonly firstPauseMs: number
   readonly maxPauseMs: number
+  /** How long an answer of Redis is waited for, ms. */
+  readonly answerTimeoutMs?: number
   /** Told of each change by the one worker that made it. Must not throw. */
   readonly onChange: (change: CircuitChange) => void
   readonly log: Logger

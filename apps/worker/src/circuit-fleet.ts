@@ -53,6 +53,8 @@ export type CircuitFleetDeps = {
   readonly shared: SharedCircuits
   readonly firstPauseMs: number
   readonly maxPauseMs: number
+  /** After this long without an answer of Redis it decides alone, ms. 500 unless given. */
+  readonly answerTimeoutMs?: number
   readonly onChange: (change: CircuitChange) => void
   /** This worker learnt that it opened or closed, whoever did it. */
   readonly onKnown: (id: string, isOpen: boolean) => void
@@ -70,7 +72,7 @@ const nowMs = (): number => performance.now()
  * message was lost. While Redis is away each worker goes on by itself, with what it knew last.
  */
 export function createCircuitFleet(deps: CircuitFleetDeps) {
-  const { shared, log } = deps
+  const { shared, answerTimeoutMs = ANSWER_TIMEOUT_MS, log } = deps
   const known = new Map<string, KnownCircuit>()
   const stopping = new AbortController()
   let version = -1
@@ -84,7 +86,7 @@ export function createCircuitFleet(deps: CircuitFleetDeps) {
   async function ask<T>(question: () => Promise<T>): Promise<T | undefined> {
     if (isLoaded() && nowMs() < awayUntilMs) return undefined
     try {
-      return await withDeadline(question(), ANSWER_TIMEOUT_MS, 'circuits')
+      return await withDeadline(question(), answerTimeoutMs, 'circuits')
     } catch (error) {
       if (isLoaded() && awayUntilMs === 0) log.warn({ error }, 'circuits.alone')
       awayUntilMs = nowMs() + AWAY_MS

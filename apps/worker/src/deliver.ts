@@ -50,6 +50,8 @@ export type DeliverDeps = CircuitHoldDeps & {
 
 const DONE: JobStep = { kind: 'done' }
 const LOOK_LATER: JobStep = { kind: 'defer', delayMs: 5_000 }
+/** So often Postgres is waited for. After that not knowing may cost a duplicate; waiting on would cost the delivery. */
+const MAX_LATER_LOOKS = 3
 /** After an attempt that no store took note of. */
 const LOOK_AGAIN: JobStep = { kind: 'retry', delayMs: 5_000, uncertain: true }
 const LOST_ATTEMPT: AttemptResult = {
@@ -134,8 +136,10 @@ export async function deliver(deps: DeliverDeps, run: DeliveryRun): Promise<JobS
   const mustLook = run.interrupted || job.requeued
   const wait = mustLook ? await waitUnseen(deps, run) : undefined
   if (wait !== undefined) return wait
-  const progress = mustLook ? await deps.findProgress(job) : undefined
-  if (progress === 'later') return LOOK_LATER
+  const found = mustLook ? await deps.findProgress(job) : undefined
+  // What was taken away may not be sent any more, however long that cannot be told.
+  if (found === 'unknown' && (job.removed || run.waits < MAX_LATER_LOOKS)) return LOOK_LATER
+  const progress = found === 'unknown' ? undefined : found
   const step = await goOn(deps, run, progress)
   // What was cut off may have no row, and is not looked for any more: this run went on after it.
   if (progress === undefined && step.kind !== 'defer') deps.metrics.logRowsCut.inc(run.lostRuns)

@@ -46,7 +46,7 @@ async function post(host: string, rules: Rules, resolve?: ResolveHost) {
     url: `http://${host}:${port}/`,
     headers: {},
     body: Buffer.from('secret'),
-    timeoutMs: 3_000,
+    timeoutMs: 20_000,
     successRule: '2xx',
   })
 }

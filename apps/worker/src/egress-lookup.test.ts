@@ -79,10 +79,10 @@ describe('looking hosts up', () => {
       shared,
     )
     onTestFinished(() => agent.destroy())
-    const request = { url: 'http://rebind.example/', headers: {}, timeoutMs: 5_000 }
+    const request = { url: 'http://rebind.example/', headers: {}, timeoutMs: 20_000 }
     const post = () => postEvent(agent, { ...request, body: Buffer.from('{}'), successRule: '2xx' })
     const first = post()
-    await waitFor(() => open.length === 1, { timeoutMs: 5_000, what: 'the look-up' })
+    await waitFor(() => open.length === 1, { timeoutMs: 20_000, what: 'the look-up' })
     answer(null, '127.0.0.1')
     expect((await first).outcome).toBe('blocked')
     expect((await post()).outcome).toBe('blocked')

@@ -43,7 +43,7 @@ function post(url: string, { proxyUrl = proxy.url, rules = loopback, resolve }: 
   const agent = createEgressAgent(rules, resolve, createProxyConnector(proxyUrl, rules, resolve))
   onTestFinished(() => agent.destroy())
   const request = { url, headers: { 'x-own': 'a' }, body: Buffer.from('{"a":1}') }
-  return postEvent(agent, { ...request, timeoutMs: 3_000, successRule: '2xx' })
+  return postEvent(agent, { ...request, timeoutMs: 20_000, successRule: '2xx' })
 }
 
 describe('deliveries through a proxy', () => {

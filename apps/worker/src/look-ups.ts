@@ -13,11 +13,8 @@ import type { StoreHealth } from '@switchhook/core/store-health'
 const SPOOL_WAIT_MS = 5_000
 const SPOOL_POLL_MS = 200
 
-/**
- * Undefined when Postgres knows nothing of it, or cannot be asked: that may cost a duplicate, waiting would cost the
- * delivery. `later` when it cannot be asked about one that was taken away: that may not be sent any more.
- */
-export type Progress = DeliveryProgress | 'later' | undefined
+/** Undefined when Postgres knows nothing of it, `unknown` when it cannot be asked. */
+export type Progress = DeliveryProgress | 'unknown' | undefined
 
 export type LookUps = {
   findProgress(job: DeliveryJob): Promise<Progress>
@@ -40,14 +37,13 @@ export function createLookUps(
 
   return {
     async findProgress(job) {
-      const unknown = job.removed ? 'later' : undefined
-      if (!postgres.isUp()) return unknown
+      if (!postgres.isUp()) return 'unknown'
       try {
         await waitForSpool()
         return await findDeliveryProgress(pool, job.deliveryId, job.createdAtMs)
       } catch (error) {
         postgres.reportFailure(error)
-        return unknown
+        return 'unknown'
       }
     },
     async findEvent({ event }) {

@@ -1,9 +1,11 @@
 import type { SharedCircuits } from '@switchhook/core/circuits'
 import { silentLogger } from '@switchhook/core/log'
 import { waitFor } from '@switchhook/testing/wait-for'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { sampleDestination } from '../test/sample-delivery.ts'
 import { startResumingParked } from './resume-parked.ts'
+
+vi.setConfig({ testTimeout: 60_000 })
 
 type ProbeAnswer = Awaited<ReturnType<SharedCircuits['probeNow']>>
 
@@ -41,7 +43,7 @@ function start(answers: (ProbeAnswer | 'away')[]) {
   })
   onTestFinished(stop)
   const waitUntilDone = (what: string) =>
-    waitFor(() => did.includes(what), { timeoutMs: 10_000, everyMs: 5, what })
+    waitFor(() => did.includes(what), { timeoutMs: 20_000, everyMs: 5, what })
   return {
     ...{ did, waitUntilDone },
     async resume() {
@@ -70,6 +72,6 @@ it('is asked for again while an older probe is under way, or Redis is away, and 
   await bench.waitUntilDone('resumed dst_sample')
   const looks = () => bench.did.filter((one) => one === 'looked').length
   const before = looks()
-  await waitFor(() => looks() >= before + 2, { timeoutMs: 10_000, what: 'two more looks' })
+  await waitFor(() => looks() >= before + 2, { timeoutMs: 20_000, what: 'two more looks' })
   expect(bench.did.filter((one) => one === 'probed dst_sample')).toHaveLength(3)
 })

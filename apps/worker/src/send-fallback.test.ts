@@ -112,14 +112,15 @@ describe('the mail of an exhausted delivery', () => {
   )
 
   it('waits when it was taken away and Postgres cannot be asked', async () => {
-    const bench = createBench({ findProgress: async () => 'later' })
-    expect(await bench.run()).toEqual({ kind: 'defer', delayMs: 5_000 })
+    const bench = createBench({ findProgress: async () => 'unknown' })
+    const data = { ...job, delivery: { ...job.delivery, removed: true } }
+    expect(await bench.run({ data })).toEqual({ kind: 'defer', delayMs: 5_000 })
     expect(bench.mails).toEqual([])
   })
 
   it('is sent while Postgres is away, and after its destination was deleted', async () => {
     const bench = createBench({
-      findProgress: async () => undefined,
+      findProgress: async () => 'unknown',
       findDestination: async () => undefined,
     })
     expect(await bench.run()).toEqual({ kind: 'done' })
@@ -255,7 +256,7 @@ describe('a mail that went out while no store took note of it', () => {
   })
 
   it('waits for Postgres when another process may have sent it', async () => {
-    const bench = createBench({ findProgress: async () => undefined })
+    const bench = createBench({ findProgress: async () => 'unknown' })
     expect((await bench.run({ run: 2, interrupted: true })).kind).toBe('defer')
     expect(bench.mails).toEqual([])
   })

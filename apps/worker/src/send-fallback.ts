@@ -133,8 +133,9 @@ export async function sendFallback(
 ): Promise<JobStep> {
   const { delivery, reason } = run.data
   if (deps.sentUnrecorded.has(delivery.deliveryId)) return settleSent(deps, run.data)
-  const progress = await deps.findProgress(delivery)
-  if (progress === 'later') return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  const found = await deps.findProgress(delivery)
+  if (found === 'unknown' && delivery.removed) return { kind: 'defer', delayMs: LOOK_AGAIN_MS }
+  const progress = found === 'unknown' ? undefined : found
   if (progress !== undefined && progress.state !== 'pending') return { kind: 'done' }
   // An earlier run may have sent it, and only Postgres can tell; but not for longer than a mail is tried.
   const ageMs = deps.nowMs() - delivery.createdAtMs

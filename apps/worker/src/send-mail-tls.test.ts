@@ -8,7 +8,8 @@ import { createMailSender } from './send-mail.ts'
 
 const DAY_MS = 86_400_000
 const TIMEOUTS = {
-  ...{ connectionTimeout: 2_000, greetingTimeout: 2_000, socketTimeout: 2_000, sendTimeout: 5_000 },
+  ...{ connectionTimeout: 20_000, greetingTimeout: 20_000, socketTimeout: 20_000 },
+  sendTimeout: 20_000,
 }
 
 const authority = createCertificate({ hosts: ['authority.example'], isAuthority: true })

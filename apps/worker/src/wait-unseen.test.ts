@@ -79,15 +79,24 @@ describe('a delivery that Postgres cannot be asked of', () => {
   const { pool } = openDatabase({ ...options, url: 'postgres://127.0.0.1:1/none' }, silentLogger)
   const { findProgress } = createLookUps(pool, away, { length: async () => 0 })
 
-  it('is sent, but not once it was taken away: that one waits for the answer', async () => {
-    const sent = createDeliverBench({ findProgress })
-    await sent.run({ data: requeued })
-    expect(sent.happened).toContain('sent')
-    const removed = createDeliverBench({ findProgress })
-    expect(await removed.run({ data: { ...requeued, removed: true } })).toEqual({
+  it('waits a little for the answer, whether it was requeued or interrupted, and is sent then', async () => {
+    const bench = createDeliverBench({ findProgress })
+    for (const run of [{ data: requeued }, { run: 2, interrupted: true }]) {
+      const steps = []
+      for (let waits = 0; waits < 3; waits += 1) steps.push(await bench.run({ ...run, waits }))
+      expect(steps).toEqual(Array(3).fill({ kind: 'defer', delayMs: 5_000 }))
+      expect(bench.happened.splice(0)).toEqual([])
+      await bench.run({ ...run, waits: 3 })
+      expect(bench.happened.splice(0)).toContain('sent')
+    }
+  })
+
+  it('waits on when it was taken away', async () => {
+    const bench = createDeliverBench({ findProgress })
+    expect(await bench.run({ data: { ...requeued, removed: true }, waits: 100 })).toEqual({
       ...{ kind: 'defer', delayMs: 5_000 },
     })
-    expect(removed.happened).toEqual([])
+    expect(bench.happened).toEqual([])
   })
 })
 

@@ -1,17 +1,25 @@
 import {
   type CircuitChange,
   openSharedCircuits,
+  type SharedCircuits,
   subscribeToCircuits,
 } from '@switchhook/core/circuits'
 import type { AttemptResult } from '@switchhook/core/delivery/attempt'
 import { silentLogger } from '@switchhook/core/log'
 import { closeRedis, openRedis } from '@switchhook/core/redis'
+import { waitFor } from '@switchhook/testing/wait-for'
 import { type CircuitBreakers, createCircuitBreakers } from '../src/circuit-breakers.ts'
 
 const facts = { statusCode: null, responseBody: null, responseTimeMs: 1, retryAfterMs: null }
 export const DELIVERED: AttemptResult = { ...facts, outcome: 'delivered', error: null }
 export const REFUSED: AttemptResult = { ...facts, outcome: 'refused', error: 'no' }
 export const OUR_FAULT: AttemptResult = { ...REFUSED, isOurFault: true }
+
+/**
+ * As long as it takes: on a machine that stands still for half a second a worker would go on alone, which is not what
+ * most tests of a fleet are about.
+ */
+export const PATIENCE_MS = 20_000
 
 /** The circuit breakers of one worker, on connections of its own. */
 export type FleetMember = {
@@ -34,13 +42,18 @@ export type FleetMemberOptions = {
   readonly firstPauseMs?: number
   readonly maxPauseMs?: number
   readonly timeoutMs?: number
+  /** As in production: half a second. */
+  readonly isImpatient?: boolean
+  /** Stands between the worker and what it asks of Redis. */
+  readonly intercept?: (shared: SharedCircuits) => SharedCircuits
 }
 
-function createMember(options: FleetMemberOptions): FleetMember {
-  const { redisUrl, subscriberUrl = redisUrl, timeoutMs = 1_000 } = options
+async function createMember(options: FleetMemberOptions): Promise<FleetMember> {
+  const { redisUrl, subscriberUrl = redisUrl, timeoutMs = 30_000 } = options
+  const { intercept = (shared) => shared } = options
   const connection = openRedis(
     { url: redisUrl, clusterNodes: [] },
-    { kind: 'answering', commandTimeoutMs: 2_000 },
+    { kind: 'answering', commandTimeoutMs: PATIENCE_MS },
     silentLogger,
   )
   const subscriber = openRedis(
@@ -48,12 +61,14 @@ function createMember(options: FleetMemberOptions): FleetMember {
     { kind: 'working' },
     silentLogger,
   )
+  await waitFor(() => connection.ping(), { timeoutMs: PATIENCE_MS, what: 'Redis' })
   const changes: CircuitChange[] = []
   const circuits = createCircuitBreakers({
-    shared: openSharedCircuits(connection),
+    shared: intercept(openSharedCircuits(connection)),
     subscribe: (hear) => subscribeToCircuits(subscriber, hear),
-    firstPauseMs: options.firstPauseMs ?? 500,
-    maxPauseMs: options.maxPauseMs ?? 2_000,
+    firstPauseMs: options.firstPauseMs ?? 60_000,
+    maxPauseMs: options.maxPauseMs ?? 60_000,
+    ...(options.isImpatient === true ? {} : { answerTimeoutMs: PATIENCE_MS }),
     onChange: (change) => changes.push(change),
     log: silentLogger,
   })
@@ -79,12 +94,14 @@ export async function startFleet(
   size: number,
   options: FleetMemberOptions,
 ): Promise<FleetMember[]> {
-  const members = Array.from({ length: size }, () => createMember(options))
+  const members = await Promise.all(Array.from({ length: size }, () => createMember(options)))
   await Promise.all(members.map(({ circuits }) => circuits.waitUntilLoaded()))
   return members
 }
 
 /** The fewest failures that do it. */
-export async function openCircuit(by: FleetMember): Promise<void> {
-  for (let count = 0; count < 11; count += 1) await by.attempt(`dlv_${count % 3}`, REFUSED)
+export async function openCircuit(by: FleetMember, destination?: string): Promise<void> {
+  for (let count = 0; count < 11; count += 1) {
+    await by.attempt(`dlv_${count % 3}`, REFUSED, destination)
+  }
 }

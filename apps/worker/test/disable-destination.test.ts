@@ -7,11 +7,14 @@ import { ensurePartitions } from '@switchhook/core/store/partitions'
 import { createIsolatedDatabase } from '@switchhook/testing/isolated'
 import { providedStores } from '@switchhook/testing/provided-stores'
 import { waitFor } from '@switchhook/testing/wait-for'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type Disabling, startDisabling } from '../src/disable-destination.ts'
 
 const HOUR_MS = 3_600_000
-const TIMEOUT = { timeoutMs: 10_000, everyMs: 20 }
+const TIMEOUT = { timeoutMs: 30_000, everyMs: 20 }
+
+// Five days are 121 failures, each written down before the next.
+vi.setConfig({ testTimeout: 120_000 })
 
 let database: DatabaseHandle
 let isolated: Awaited<ReturnType<typeof createIsolatedDatabase>>
@@ -24,7 +27,7 @@ let isMailServerUp = true
 beforeAll(async () => {
   isolated = await createIsolatedDatabase(providedStores().databaseUrl)
   const options = { url: isolated.url, applicationName: 'test', maxConnections: 6 }
-  database = openDatabase({ ...options, queryTimeoutMs: 15_000 }, silentLogger)
+  database = openDatabase({ ...options, queryTimeoutMs: 30_000 }, silentLogger)
   await migrate(database)
   await database.pool.query(`insert into organizations (id, name) values ('org_a', 'A')`)
   await ensurePartitions(database.pool, Date.now())

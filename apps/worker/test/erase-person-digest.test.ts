@@ -4,7 +4,7 @@ import { createMetrics } from '@switchhook/core/metrics'
 import { parseKeyRing } from '@switchhook/core/secrets'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { Registry } from 'prom-client'
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import type { FallbackMail } from '../src/fallback-mail.ts'
 import { type SendDigestDeps, sendFallbackDigest } from '../src/send-fallback-digest.ts'
 import { createReplayLinks } from '../src/send-fallback-links.ts'
@@ -14,6 +14,8 @@ import { clearMails, countStates, type DigestSlot, gather, makeDue } from './gat
 import { sampleDestination } from './sample-delivery.ts'
 
 const ring = parseKeyRing(`k1:${randomBytes(32).toString('base64')}`)
+
+vi.setConfig({ testTimeout: 90_000 })
 
 let erasing: Erasing
 
@@ -36,7 +38,7 @@ function sendDigest(
     ...{ sender: { send }, findDestination: async () => sampleDestination() },
     ...{ sentUnrecorded: new Set(), links: createReplayLinks(ring, 'https://hooks.example') },
     ...{ tell: async () => undefined, publicBaseUrl: 'https://hooks.example' },
-    ...{ retryForMs: 86_400_000, leaseMs: 60_000, metrics: createMetrics(new Registry()) },
+    ...{ retryForMs: 86_400_000, leaseMs: 600_000, metrics: createMetrics(new Registry()) },
     log: silentLogger,
   }
   return sendFallbackDigest(deps, slot)
@@ -55,7 +57,7 @@ it('waits for a digest that is on its way with a text of the person', async () =
     mails.push(mail)
     return isTaken
   })
-  await waitFor(() => mails.length > 0, { timeoutMs: 5_000, what: 'the mail to be on its way' })
+  await waitFor(() => mails.length > 0, { timeoutMs: 20_000, what: 'the mail to be on its way' })
   expect(mails.map((mail) => hasText(mail, 'theirs'))).toEqual([true])
   const id = await erasing.ask()
   await expect(erasing.finish(id)).rejects.toThrow('does not end')

@@ -2,11 +2,13 @@ import { silentLogger } from '@switchhook/core/log'
 import { startDeliveryConsumer, startFallbackConsumer } from '@switchhook/core/queue'
 import type { JournalEntry } from '@switchhook/core/store/journal'
 import { waitFor } from '@switchhook/testing/wait-for'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { erasePersons } from '../src/erase-person.ts'
 import { digits, type Erasing, messageOf, OTHER, openErasing, PERSON } from './erasing.ts'
 import { sampleJob } from './sample-delivery.ts'
 import { ACCEPTED_AT_MS } from './test-stores.ts'
+
+vi.setConfig({ testTimeout: 90_000 })
 
 let erasing: Erasing
 
@@ -64,7 +66,7 @@ describe('a delivery that is still owed of an erased event', () => {
     const consumer = startDeliveryConsumer(
       {
         connection: erasing.stores.consuming,
-        lockMs: 5_000,
+        lockMs: 30_000,
         shards: 2,
         concurrency: 8,
         log: silentLogger,
@@ -78,7 +80,7 @@ describe('a delivery that is still owed of an erased event', () => {
     )
     try {
       await erasing.queues.addDelivery(jobOf(entry))
-      await waitFor(() => isInHand, { timeoutMs: 5_000, what: 'the worker to take it' })
+      await waitFor(() => isInHand, { timeoutMs: 20_000, what: 'the worker to take it' })
       const id = await erasing.ask()
       for (let step = 0; step < 5; step += 1) await erasePersons(erasing.deps)
       expect(await erasing.find(id)).toMatchObject({ state: 'running', eventsErased: 0 })
@@ -86,14 +88,14 @@ describe('a delivery that is still owed of an erased event', () => {
       answer()
       const ref = { deliveryId: 'dlv_busy', destinationId: 'dst_sample' }
       await waitFor(async () => (await erasing.queues.findMissing([ref])).size === 1, {
-        ...{ timeoutMs: 5_000, what: 'the worker to be done' },
+        ...{ timeoutMs: 20_000, what: 'the worker to be done' },
       })
       expect(await erasing.tablesWith(digits(PERSON))).toContain('webhook_logs')
       expect(await erasing.finish(id)).toMatchObject({ eventsErased: 1, deliveriesCancelled: 1 })
       expect(await erasing.tablesWith(digits(PERSON))).toEqual([])
     } finally {
       answer()
-      await consumer.stop(2_000)
+      await consumer.stop(20_000)
     }
   })
 
@@ -209,7 +211,7 @@ it('a fallback consumer is part of what findMissing looks at', async () => {
   const { promise: isSent, resolve: send } = Promise.withResolvers<void>()
   let isInHand = false
   const consumer = startFallbackConsumer(
-    { connection: erasing.stores.consuming, lockMs: 5_000, concurrency: 1, log: silentLogger },
+    { connection: erasing.stores.consuming, lockMs: 30_000, concurrency: 1, log: silentLogger },
     (data) => data as never,
     async () => {
       isInHand = true
@@ -219,12 +221,12 @@ it('a fallback consumer is part of what findMissing looks at', async () => {
   )
   try {
     await erasing.queues.addFallback({ ...mail, delivery: job })
-    await waitFor(() => isInHand, { timeoutMs: 5_000, what: 'the worker to take it' })
+    await waitFor(() => isInHand, { timeoutMs: 20_000, what: 'the worker to take it' })
     await erasing.queues.removeDelivery('dlv_mail', 'dst_sample')
     const ref = { deliveryId: 'dlv_mail', destinationId: 'dst_sample' }
     expect((await erasing.queues.findMissing([ref])).size).toBe(0)
   } finally {
     send()
-    await consumer.stop(2_000)
+    await consumer.stop(20_000)
   }
 })

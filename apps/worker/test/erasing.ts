@@ -11,7 +11,7 @@ export const PERSON = '+17035550630'
 export const OTHER = '+17035550631'
 export const ORGANIZATION = 'org_a'
 
-const MAX_STEPS = 200
+const MAX_STEPS = 60
 const TABLES = ['events', 'deliveries', 'webhook_logs', 'calls', 'quarantine', 'erasures']
 
 export const digits = (number: string): string => number.slice(1)

@@ -9,10 +9,10 @@ let redis: OwnRedis
 let connection: RedisConnection
 
 beforeAll(async () => {
-  redis = await startOwnRedis()
+  redis = await startOwnRedis({ settings: { appendonly: 'no' } })
   const target = { url: redis.url, clusterNodes: [] }
-  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 2_000 }, silentLogger)
-  await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
+  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 20_000 }, silentLogger)
+  await waitFor(() => connection.ping(), { timeoutMs: 20_000, what: 'Redis' })
 })
 afterAll(async () => {
   await closeRedis(connection)
@@ -50,9 +50,9 @@ describe('a fleet', () => {
       await fleet.joined
     }
     const parts = () => fleets.map((fleet) => fleet.shareOf('dst_1', 50)).toSorted()
-    await waitFor(() => parts().join() === '16,17,17', { timeoutMs: 5_000, what: 'three workers' })
+    await waitFor(() => parts().join() === '16,17,17', { timeoutMs: 20_000, what: 'three workers' })
     await fleets.pop()?.stop()
-    await waitFor(() => parts().join() === '25,25', { timeoutMs: 5_000, what: 'two workers' })
+    await waitFor(() => parts().join() === '25,25', { timeoutMs: 20_000, what: 'two workers' })
     await Promise.all(fleets.map((fleet) => fleet.stop()))
   })
 
@@ -68,7 +68,7 @@ describe('a fleet', () => {
     expect(await other.lease(serial)).toBeDefined()
     // Never given back: a dead worker's lapses.
     await waitFor(async () => (await one.lease(serial)) !== undefined, {
-      timeoutMs: 8_000,
+      timeoutMs: 20_000,
       what: 'the lease to lapse',
     })
     await Promise.all([one.stop(), other.stop()])

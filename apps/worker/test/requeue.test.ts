@@ -20,7 +20,7 @@ import {
 } from '@switchhook/core/store/owed-deliveries'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { Registry } from 'prom-client'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type RequeueDeps, requeue } from '../src/requeue.ts'
 import { parseFallbackJob } from '../src/send-fallback.ts'
 import { sampleDestination, sampleJob } from './sample-delivery.ts'
@@ -31,6 +31,8 @@ import {
   recordOf,
   type TestStores,
 } from './test-stores.ts'
+
+vi.setConfig({ testTimeout: 90_000 })
 
 let stores: TestStores
 let queues: Queues
@@ -52,14 +54,14 @@ afterAll(async () => {
 })
 
 /** One pass over all that was due a second ago. */
-function pass(from?: OverdueCursor, overrides: Partial<RequeueDeps> = {}) {
+function pass(from?: OverdueCursor, overrides: Partial<RequeueDeps> = {}, nowMs = Date.now()) {
   const deps: RequeueDeps = {
     ...{ pool: stores.pool, queues, metrics, log: silentLogger },
     spool: createSpool(stores.connection, 100),
     findDestination: async () => sampleDestination(),
     ...overrides,
   }
-  return requeue(deps, Date.now() - 1_000, from)
+  return requeue(deps, nowMs - 1_000, from)
 }
 
 async function journal(...entries: readonly JournalEntry[]): Promise<void> {
@@ -70,7 +72,7 @@ async function journal(...entries: readonly JournalEntry[]): Promise<void> {
 async function takeAll() {
   const deliveries: JobRun<DeliveryJob>[] = []
   const fallbacks: FallbackJob[] = []
-  const options = { connection: stores.consuming, concurrency: 50, lockMs: 5_000 }
+  const options = { connection: stores.consuming, concurrency: 50, lockMs: 30_000 }
   const shared = { ...options, log: silentLogger }
   const consumers = [
     startDeliveryConsumer({ ...shared, shards: 2 }, async (run) => {
@@ -87,9 +89,9 @@ async function takeAll() {
       const counts = [...(await queues.counts()).values()]
       return counts.every(({ waiting, active }) => waiting + active === 0)
     },
-    { timeoutMs: 15_000, what: 'the queues to be empty' },
+    { timeoutMs: 60_000, what: 'the queues to be empty' },
   )
-  await Promise.all(consumers.map((one) => one.stop(2_000)))
+  await Promise.all(consumers.map((one) => one.stop(20_000)))
   return { deliveries, fallbacks }
 }
 
@@ -155,10 +157,11 @@ describe('a delivery that Postgres owes', () => {
   })
 
   it('is not missed before it is due for a while', async () => {
-    await journal(entryOf(1, { receivedAtMs: Date.now() }), entryOf(2))
-    const record = recordOf(entryOf(2), { dueAtMs: Date.now() + 60_000 })
+    const nowMs = Date.now()
+    await journal(entryOf(1, { receivedAtMs: nowMs }), entryOf(2))
+    const record = recordOf(entryOf(2), { dueAtMs: nowMs + 60_000 })
     await writeDeliveryLog(stores.pool, [record], () => undefined)
-    await pass()
+    await pass(undefined, {}, nowMs)
     expect((await takeAll()).deliveries).toEqual([])
   })
 

@@ -6,7 +6,7 @@ import { writeDeliveryLog } from '@switchhook/core/store/delivery-log'
 import { writeJournal } from '@switchhook/core/store/journal'
 import { findReplay, insertReplayJob } from '@switchhook/core/store/replay-jobs'
 import { waitFor } from '@switchhook/testing/wait-for'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { startLongWork } from '../src/long-work.ts'
 import { type RunReplaysDeps, runReplays } from '../src/run-replays.ts'
 import {
@@ -19,6 +19,8 @@ import {
 
 const ORGANIZATION = 'org_a'
 const DESTINATION = 'dst_sample'
+
+vi.setConfig({ testTimeout: 90_000 })
 
 let stores: TestStores
 let queues: Queues
@@ -93,7 +95,7 @@ async function takeAll() {
   const taken: Parameters<Parameters<typeof startDeliveryConsumer>[1]>[0]['data'][] = []
   const consumer = startDeliveryConsumer(
     {
-      ...{ connection: stores.consuming, concurrency: 50, lockMs: 5_000, shards: 2 },
+      ...{ connection: stores.consuming, concurrency: 50, lockMs: 30_000, shards: 2 },
       log: silentLogger,
     },
     async ({ data }) => {
@@ -104,9 +106,9 @@ async function takeAll() {
   await waitFor(
     async () =>
       [...(await queues.counts()).values()].every(({ waiting, active }) => waiting + active === 0),
-    { timeoutMs: 15_000, what: 'the queues to be empty' },
+    { timeoutMs: 60_000, what: 'the queues to be empty' },
   )
-  await consumer.stop(2_000)
+  await consumer.stop(20_000)
   return taken
 }
 
@@ -188,7 +190,7 @@ describe('the loop', () => {
     const stops = [1, 2, 3].map(() => startLongWork(long))
     try {
       await waitFor(async () => (await find(id))?.state === 'finished', {
-        ...{ timeoutMs: 20_000, everyMs: 50, what: 'the replay to be finished' },
+        ...{ timeoutMs: 60_000, everyMs: 50, what: 'the replay to be finished' },
       })
     } finally {
       await Promise.all(stops.map((stop) => stop()))

@@ -9,7 +9,16 @@ import type { JournalEntry } from '@switchhook/core/store/journal'
 import { type SmtpSink, startSmtpSink } from '@switchhook/testing/smtp-sink'
 import { waitFor } from '@switchhook/testing/wait-for'
 import { Registry } from 'prom-client'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  it,
+  onTestFinished,
+} from 'vitest'
 import { drainSpool } from '../src/drain-spool.ts'
 import type { OperationalChange } from '../src/operational-events.ts'
 import { type SendDigestDeps, sendFallbackDigest } from '../src/send-fallback-digest.ts'
@@ -44,13 +53,7 @@ beforeEach(async () => {
   await stores.clear()
   await clearMails(stores)
   sink = await startSmtpSink()
-  const timeouts = {
-    connectionTimeout: 300,
-    greetingTimeout: 300,
-    socketTimeout: 500,
-    sendTimeout: 5_000,
-  }
-  sender = createMailSender(sink.url, 'switchhook@hooks.example', timeouts)
+  sender = createMailSender(sink.url, 'switchhook@hooks.example')
   registry = new Registry()
   counters = createMetrics(registry)
   told = []
@@ -198,11 +201,15 @@ describe('a mail server that does not take a digest', () => {
   it('for a day makes all of them given up, and says so', async () => {
     const { slot } = await gather(3)
     sink.mode('hang')
+    const steps = { connectionTimeout: 300, greetingTimeout: 300, socketTimeout: 500 }
+    const timeouts = { ...steps, sendTimeout: 5_000 }
+    const hurried = createMailSender(sink.url, 'switchhook@hooks.example', timeouts)
+    onTestFinished(() => hurried.close())
     const dueAtMs = Date.now() + 600_000
-    const early = createDeps({ nowMs: () => dueAtMs + DAY_MS - 60_000 })
+    const early = createDeps({ sender: hurried, nowMs: () => dueAtMs + DAY_MS - 60_000 })
     expect((await sendFallbackDigest(early, slot)).kind).toBe('defer')
     await makeDue()
-    const late = createDeps({ nowMs: () => dueAtMs + DAY_MS + 60_000 })
+    const late = createDeps({ sender: hurried, nowMs: () => dueAtMs + DAY_MS + 60_000 })
     expect(await sendFallbackDigest(late, slot)).toEqual({ kind: 'done' })
     expect(await states()).toEqual({ given_up: 3 })
     expect(told).toMatchObject([
@@ -263,15 +270,15 @@ describe('a digest that went out while Postgres took no note of it', () => {
         return sender.send(mail)
       },
     }
-    const sending = sendFallbackDigest(createDeps({ sender: slow, leaseMs: 300 }), slot)
-    await waitFor(() => sends === 1, { timeoutMs: 5_000, what: 'the mail to be on its way' })
+    const sending = sendFallbackDigest(createDeps({ sender: slow, leaseMs: 5_000 }), slot)
+    await waitFor(() => sends === 1, { timeoutMs: 20_000, what: 'the mail to be on its way' })
     const lease = async () =>
       (
         await stores.pool.query('select next_try_at from mail_digests')
       ).rows[0].next_try_at.getTime()
     const before = await lease()
-    await waitFor(async () => (await lease()) > before, { timeoutMs: 5_000, what: 'a kept lease' })
-    expect((await sendFallbackDigest(createDeps({ leaseMs: 300 }), slot)).kind).toBe('defer')
+    await waitFor(async () => (await lease()) > before, { timeoutMs: 20_000, what: 'a kept lease' })
+    expect((await sendFallbackDigest(createDeps({ leaseMs: 5_000 }), slot)).kind).toBe('defer')
     release()
     await sending
     expect(sink.mails).toHaveLength(1)

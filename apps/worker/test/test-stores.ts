@@ -25,15 +25,20 @@ export type TestStores = {
 export async function openTestStores(): Promise<TestStores> {
   const isolated = await createIsolatedDatabase(providedStores().databaseUrl)
   const database = openDatabase(
-    { url: isolated.url, applicationName: 'test', maxConnections: 4, queryTimeoutMs: 15_000 },
+    { url: isolated.url, applicationName: 'test', maxConnections: 4, queryTimeoutMs: 30_000 },
     silentLogger,
   )
   await migrate(database)
-  const redis = await startOwnRedis()
+  // Nothing here is about what survives it, and a busy disk takes 0.3 s for each write.
+  const redis = await startOwnRedis({ settings: { appendonly: 'no' } })
   const target = { url: redis.url, clusterNodes: [] }
-  const connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 2_000 }, silentLogger)
+  const connection = openRedis(
+    target,
+    { kind: 'answering', commandTimeoutMs: 20_000 },
+    silentLogger,
+  )
   const consuming = openRedis(target, { kind: 'working' }, silentLogger)
-  await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
+  await waitFor(() => connection.ping(), { timeoutMs: 20_000, what: 'Redis' })
   return {
     ...{ database, pool: database.pool, redis, connection, consuming },
     async clear() {

@@ -63,6 +63,6 @@ it('replays and erasures that ended before the retention are forgotten, those th
     await queues.close()
   })
   const isOver = async () => (await findIds()).length <= 4
-  await waitFor(isOver, { timeoutMs: 10_000, everyMs: 50, what: 'the old ones to go' })
+  await waitFor(isOver, { timeoutMs: 20_000, everyMs: 50, what: 'the old ones to go' })
   expect(await findIds()).toEqual(['era_long', 'era_young', 'rpl_long', 'rpl_young'])
 })

@@ -61,7 +61,7 @@ describe('group commit', () => {
     await Promise.resolve()
     expect(gate.batches).toEqual([])
     const second = commit.push(2)
-    await waitFor(async () => gate.batches.length === 1, { timeoutMs: 1_000, what: 'a write' })
+    await waitFor(async () => gate.batches.length === 1, { timeoutMs: 20_000, what: 'a write' })
     expect(gate.batches).toEqual([[1, 2]])
     const third = commit.push(3)
     await gate.finish()

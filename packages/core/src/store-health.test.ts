@@ -19,7 +19,7 @@ function createHealth(probe: () => Promise<unknown>) {
 }
 
 const until = (condition: () => boolean, what: string) =>
-  waitFor(condition, { timeoutMs: 2_000, what })
+  waitFor(condition, { timeoutMs: 20_000, what })
 
 describe('the health of a store', () => {
   it('is up until somebody saw it fail, and up again at the first probe that succeeds', async () => {

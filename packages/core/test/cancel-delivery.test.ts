@@ -21,12 +21,13 @@ let consuming: RedisConnection
 let queues: Queues
 
 beforeAll(async () => {
-  redis = await startOwnRedis()
+  // Nothing here outlives a crash of the machine, and some disks take 300 ms for a sync.
+  redis = await startOwnRedis({ settings: { appendfsync: 'no' } })
   const target = { url: redis.url, clusterNodes: [] }
-  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 2_000 }, silentLogger)
+  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 5_000 }, silentLogger)
   consuming = openRedis(target, { kind: 'working' }, silentLogger)
   queues = openQueues(connection, 3, silentLogger)
-  await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
+  await waitFor(() => connection.ping(), { timeoutMs: 20_000, what: 'Redis' })
 })
 beforeEach(() => redis.flushAll())
 afterAll(async () => {
@@ -70,7 +71,7 @@ describe('a delivery that is taken away from the workers', () => {
   it('while a worker is at it: the next run is told to look first', async () => {
     const runs: JobRun<DeliveryJob>[] = []
     const { promise: isRemoved, resolve } = Promise.withResolvers<void>()
-    const options = { connection: consuming, concurrency: 3, lockMs: 2_000, shards: 3 }
+    const options = { connection: consuming, concurrency: 3, lockMs: 30_000, shards: 3 }
     const consumer = startDeliveryConsumer({ ...options, log: silentLogger }, async (run) => {
       runs.push(run)
       if (runs.length > 1) return { kind: 'done' }
@@ -79,16 +80,16 @@ describe('a delivery that is taken away from the workers', () => {
     })
     try {
       await queues.addDelivery(jobOf('dlv_1'))
-      await waitFor(async () => runs.length === 1, { timeoutMs: 5_000, what: 'a run' })
+      await waitFor(async () => runs.length === 1, { timeoutMs: 15_000, what: 'a run' })
       await queues.removeDelivery('dlv_1', 'dst_1')
       expect(await missing('dlv_1')).toBe(false)
       resolve()
-      await waitFor(async () => runs.length === 2, { timeoutMs: 5_000, what: 'the next run' })
+      await waitFor(async () => runs.length === 2, { timeoutMs: 15_000, what: 'the next run' })
       expect(runs.map(({ data }) => data.requeued)).toEqual([false, true])
       expect(runs[1]?.data).toEqual({ ...jobOf('dlv_1'), requeued: true, removed: true })
     } finally {
       resolve()
-      await consumer.stop(2_000)
+      await consumer.stop(5_000)
     }
   })
 
@@ -97,7 +98,7 @@ describe('a delivery that is taken away from the workers', () => {
     const runs: FallbackJob[] = []
     const { promise: isRemoved, resolve } = Promise.withResolvers<void>()
     const consumer = startFallbackConsumer(
-      { connection: consuming, concurrency: 1, lockMs: 2_000, log: silentLogger },
+      { connection: consuming, concurrency: 1, lockMs: 30_000, log: silentLogger },
       (data) => data as FallbackJob,
       async (run) => {
         runs.push(run.data)
@@ -108,10 +109,10 @@ describe('a delivery that is taken away from the workers', () => {
     )
     try {
       await queues.addFallback({ ...mail, delivery: jobOf('dlv_1') })
-      await waitFor(async () => runs.length === 1, { timeoutMs: 5_000, what: 'a run' })
+      await waitFor(async () => runs.length === 1, { timeoutMs: 15_000, what: 'a run' })
       await queues.removeDelivery('dlv_1', 'dst_1')
       resolve()
-      await waitFor(async () => runs.length === 2, { timeoutMs: 5_000, what: 'the next run' })
+      await waitFor(async () => runs.length === 2, { timeoutMs: 15_000, what: 'the next run' })
       const delivery = { ...jobOf('dlv_1'), requeued: true, removed: true }
       expect(runs[1]).toEqual({ ...mail, delivery })
     } finally {
@@ -120,8 +121,8 @@ describe('a delivery that is taken away from the workers', () => {
     }
   })
 
-  it('at the moment when it ends is as gone as was asked for', async () => {
-    const options = { connection: consuming, concurrency: 50, lockMs: 5_000, shards: 3 }
+  it('at the moment when it ends is as gone as was asked for', { timeout: 120_000 }, async () => {
+    const options = { connection: consuming, concurrency: 50, lockMs: 30_000, shards: 3 }
     const consumer = startDeliveryConsumer({ ...options, log: silentLogger }, async () => {
       await sleep(1 + Math.random() * 5)
       return { kind: 'done' }

@@ -159,7 +159,7 @@ describe('a digest', () => {
     const taking = takeDigest(database.pool, id, LEASE_MS)
     const isWaiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
     await waitFor(async () => (await database.pool.query(isWaiting)).rows.length > 0, {
-      ...{ timeoutMs: 5_000, what: 'the taker to wait' },
+      ...{ timeoutMs: 12_000, what: 'the taker to wait' },
     })
     commit()
     expect(digestOf(await joining)).toBe(id)

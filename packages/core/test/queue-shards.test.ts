@@ -19,11 +19,12 @@ let connection: RedisConnection
 let consuming: RedisConnection
 
 beforeAll(async () => {
-  redis = await startOwnRedis()
+  // Nothing here outlives a crash of the machine, and some disks take 300 ms for a sync.
+  redis = await startOwnRedis({ settings: { appendfsync: 'no' } })
   const target = { url: redis.url, clusterNodes: [] }
   connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 2_000 }, silentLogger)
   consuming = openRedis(target, { kind: 'working' }, silentLogger)
-  await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
+  await waitFor(() => connection.ping(), { timeoutMs: 20_000, what: 'Redis' })
 })
 afterAll(async () => {
   await Promise.all([closeRedis(connection), closeRedis(consuming)])
@@ -42,7 +43,12 @@ function fallbackOf(index: number): FallbackJob {
   return { deliveryId: delivery.deliveryId, ...facts }
 }
 
-const options = () => ({ connection: consuming, concurrency: 20, lockMs: 2_000, log: silentLogger })
+const options = () => ({
+  connection: consuming,
+  concurrency: 20,
+  lockMs: 30_000,
+  log: silentLogger,
+})
 
 describe('deliveries spread over shards', () => {
   it('are all found by their ids, those of the mail queue too', async () => {
@@ -75,8 +81,8 @@ describe('deliveries spread over shards', () => {
       seen.push(data.deliveryId)
       return { kind: 'done' }
     })
-    await waitFor(() => seen.length >= jobs.length, { timeoutMs: 8_000, what: 'all deliveries' })
-    await consumer.stop(2_000)
+    await waitFor(() => seen.length >= jobs.length, { timeoutMs: 20_000, what: 'all deliveries' })
+    await consumer.stop(5_000)
     expect(seen.sort()).toEqual(jobs.map(({ deliveryId }) => deliveryId).sort())
     await queues.close()
   })
@@ -96,8 +102,8 @@ describe('the mail queue', () => {
         return { kind: 'done' }
       },
     )
-    await waitFor(() => seen.length > 0, { timeoutMs: 8_000, what: 'the mail' })
-    await consumer.stop(2_000)
+    await waitFor(() => seen.length > 0, { timeoutMs: 20_000, what: 'the mail' })
+    await consumer.stop(5_000)
     expect(JSON.stringify(seen)).toBe(JSON.stringify([fallbackOf(1)]))
     expect((await queues.counts()).get('fallback')).toEqual({ waiting: 0, active: 0, delayed: 0 })
     await queues.close()
@@ -118,16 +124,16 @@ describe('stopping a consumer', () => {
       })
     const consumer = start()
     for (const index of [0, 1]) await queues.addDelivery(jobOf(index))
-    await waitFor(() => seen.length === 1, { timeoutMs: 8_000, what: 'the first job' })
+    await waitFor(() => seen.length === 1, { timeoutMs: 20_000, what: 'the first job' })
     const startedAtMs = Date.now()
     await consumer.stop(200)
-    expect(Date.now() - startedAtMs).toBeLessThan(1_500)
+    expect(Date.now() - startedAtMs).toBeLessThan(4_000)
     const stopped = consumer.stop(5_000)
     work.resolve()
     await stopped
     expect(seen).toEqual(['dlv_0'])
     await waitFor(async () => (await queues.counts()).get('deliver-0')?.active === 0, {
-      timeoutMs: 5_000,
+      timeoutMs: 20_000,
       what: 'the first job to end',
     })
     expect((await queues.counts()).get('deliver-0')).toMatchObject({ waiting: 1, active: 0 })
@@ -136,7 +142,7 @@ describe('stopping a consumer', () => {
   })
 })
 
-describe('an outage of Redis', () => {
+describe('an outage of Redis', { timeout: 90_000 }, () => {
   it('fails an add within its deadline, and both sides work again after it by themselves', async () => {
     const seen: string[] = []
     const consumer = startDeliveryConsumer({ ...options(), shards: 1 }, async ({ data }) => {
@@ -148,17 +154,17 @@ describe('an outage of Redis', () => {
     const queues = openQueues(connection, 1, silentLogger)
     const startedAtMs = Date.now()
     await expect(queues.addDelivery(jobOf(1))).rejects.toThrow()
-    expect(Date.now() - startedAtMs).toBeLessThan(4_000)
+    expect(Date.now() - startedAtMs).toBeLessThan(8_000)
     await redis.restart()
     await waitFor(
       async () => {
         await queues.addDelivery(jobOf(2))
         return true
       },
-      { timeoutMs: 10_000, what: 'Redis to take a job' },
+      { timeoutMs: 30_000, what: 'Redis to take a job' },
     )
-    await waitFor(() => seen.includes('dlv_2'), { timeoutMs: 10_000, what: 'the job' })
-    await consumer.stop(2_000)
+    await waitFor(() => seen.includes('dlv_2'), { timeoutMs: 30_000, what: 'the job' })
+    await consumer.stop(5_000)
     await queues.close()
   })
 })

@@ -113,7 +113,7 @@ describe('a replay of an event', () => {
     const [first] = await inReplayTransaction(database, nowMs, async (tx) => {
       const made = await insertEventReplay(tx, event, ['dst_a'], nowMs)
       second = replay(event, 'dst_a')
-      await waitFor(isSomebodyWaiting, { timeoutMs: 5_000, what: 'the second one to wait' })
+      await waitFor(isSomebodyWaiting, { timeoutMs: 12_000, what: 'the second one to wait' })
       return made
     })
     const [again] = (await second) ?? []
@@ -141,7 +141,7 @@ describe('a replay of an event that is being erased', () => {
         else await insertEventReplay(tx, event, [DESTINATION], nowMs)
       })
       const refused = expect(late).rejects.toThrow(EventNotKeptError)
-      await waitFor(isSomebodyWaiting, { timeoutMs: 5_000, what: 'the replay to wait' })
+      await waitFor(isSomebodyWaiting, { timeoutMs: 12_000, what: 'the replay to wait' })
         .then(() => erasing.query('commit'))
         .finally(() => erasing.release(true))
       await refused

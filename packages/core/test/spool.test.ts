@@ -16,10 +16,11 @@ let connection: RedisConnection
 let spool: Spool
 
 beforeAll(async () => {
-  redis = await startOwnRedis()
+  // Nothing here outlives a crash of the machine, and some disks take 300 ms for a sync.
+  redis = await startOwnRedis({ settings: { appendfsync: 'no' } })
   const target = { url: redis.url, clusterNodes: [] }
-  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 2_000 }, silentLogger)
-  await waitFor(() => connection.ping(), { timeoutMs: 5_000, what: 'Redis' })
+  connection = openRedis(target, { kind: 'answering', commandTimeoutMs: 5_000 }, silentLogger)
+  await waitFor(() => connection.ping(), { timeoutMs: 20_000, what: 'Redis' })
 })
 beforeEach(async () => {
   await redis.flushAll()

@@ -252,7 +252,7 @@ async function startMail(
     received += chunk
   })
   const waitForReply = async (code: string) => {
-    if (!(await waitUntil(() => received.startsWith(code), 10_000))) {
+    if (!(await waitUntil(() => received.startsWith(code), 25_000))) {
       throw new Error(`no ${code}, but: ${received}`)
     }
     received = ''

@@ -1,10 +1,13 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { type ChaosProxy, startChaosProxy } from './chaos-proxy.ts'
 import { waitFor } from './wait-for.ts'
 
+vi.setConfig({ testTimeout: 60_000 })
+
+const TIMEOUT_MS = 20_000
 let target: Server
 let targetSockets: Socket[]
 let atTarget: string
@@ -56,7 +59,18 @@ async function open(): Promise<Client> {
 }
 
 async function expectReply(client: Client, reply: string): Promise<void> {
-  await waitFor(() => client.seen() === reply, { timeoutMs: 2_000, what: `the reply ${reply}` })
+  await waitFor(() => client.seen() === reply, {
+    timeoutMs: TIMEOUT_MS,
+    what: `the reply ${reply}`,
+  })
+}
+
+/** A client is connected as soon as the kernel says so; the proxy may learn of it later. */
+async function waitForConnections(howMany: number): Promise<void> {
+  await waitFor(() => proxy.connections === howMany, {
+    timeoutMs: TIMEOUT_MS,
+    what: `${howMany} connections`,
+  })
 }
 
 test('passes bytes and ends both ways', async () => {
@@ -119,7 +133,7 @@ test('in a blackhole the target does not learn that a client has gone', async ()
   client.socket.resetAndDestroy()
   const [socket] = targetSockets
   const gone = new Promise((resolve) => socket?.once('close', () => resolve('gone')))
-  await waitFor(() => proxy.connections === 0, { timeoutMs: 2_000, what: 'the client to go' })
+  await waitForConnections(0)
   expect(await Promise.race([gone, sleep(50, 'unaware')])).toBe('unaware')
   proxy.mode('pass')
   expect(await gone).toBe('gone')
@@ -127,8 +141,10 @@ test('in a blackhole the target does not learn that a client has gone', async ()
 
 test('the end of a blackhole resets the connections whose bytes are missing', async () => {
   const before = await open()
+  await waitForConnections(1)
   proxy.mode('blackhole')
   const during = await open()
+  await waitForConnections(2)
   proxy.mode('pass')
   expect(await before.ended).toBe('ECONNRESET')
   expect(await during.ended).toBe('ECONNRESET')
@@ -143,7 +159,7 @@ test('latency holds each way, and the order stays when it shrinks', async () => 
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(78)
   client.socket.write('first ')
   await waitFor(() => atTarget.endsWith('first ') || client.socket.bytesWritten === 10, {
-    timeoutMs: 2_000,
+    timeoutMs: TIMEOUT_MS,
     what: 'the write',
   })
   proxy.mode('pass')
@@ -181,7 +197,7 @@ test('with zero bytes a request arrives and its reply does not', async () => {
 test('cutAll resets what is open and nothing else', async () => {
   const first = await open()
   const second = await open()
-  expect(proxy.connections).toBe(2)
+  await waitForConnections(2)
   proxy.cutAll()
   expect([await first.ended, await second.ended]).toEqual(['ECONNRESET', 'ECONNRESET'])
   const third = await open()

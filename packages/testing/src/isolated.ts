@@ -73,7 +73,8 @@ type Settings = Readonly<Record<string, string>>
 
 /** A Redis for one fault test. */
 export class OwnRedis extends OwnServer {
-  async flushAll(): Promise<void> {
+  /** Returns how many keys that were. */
+  async flushAll(): Promise<number> {
     const client = new Redis(this.url, {
       lazyConnect: true,
       connectTimeout: COMMAND_TIMEOUT_MS,
@@ -83,7 +84,11 @@ export class OwnRedis extends OwnServer {
     client.on('error', () => undefined)
     try {
       await client.connect()
-      await client.flushall()
+      // In one step: others write meanwhile.
+      const answers = await client.multi().dbsize().flushall().dbsize().exec()
+      const [before, , after] = (answers ?? []).map(([, answer]) => Number(answer))
+      if (before === undefined || after !== 0) throw new Error(`${after} keys are left`)
+      return before
     } finally {
       client.disconnect()
     }
@@ -114,7 +119,7 @@ const STOP_SIGNALS = { smart: 'SIGTERM', fast: 'SIGINT', immediate: 'SIGQUIT' } 
 
 /** A Postgres for one fault test. */
 export class OwnPostgres extends OwnServer {
-  /** Resolves when the server has ended: `smart` waits for its clients to leave. Throws after 15 s. */
+  /** Resolves when the server has ended: `smart` waits for its clients to leave. Throws after a minute. */
   async stopServer(mode: PostgresStopMode): Promise<void> {
     if (mode === 'kill') {
       await this.kill()

@@ -15,7 +15,7 @@ export type StartedServer = {
 /** Starts the server on a data folder; without a port, on a free one. */
 export type StartServer = (dataDir: string, port?: number) => Promise<StartedServer>
 
-const END_TIMEOUT_MS = 15_000
+const END_TIMEOUT_MS = 60_000
 
 /** Makes a temporary folder and starts a server in it; leaves no folder if that fails. */
 export async function startInTemporaryFolder(
@@ -89,7 +89,7 @@ export class OwnServer {
     await this.stop()
   }
 
-  /** Throws if the server has not ended after 15 s. */
+  /** Throws if the server has not ended after a minute. */
   protected async ended(): Promise<void> {
     let timer: NodeJS.Timeout | undefined
     const tooLate = new Promise<never>((_resolve, reject) => {

@@ -1,7 +1,11 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { findProcessTree } from './process-tree.ts'
 import { type RunningProcess, type SpawnNodeOptions, spawnNode } from './processes.ts'
 
+// Each starts Node, once or twice.
+vi.setConfig({ testTimeout: 60_000 })
+
+const START_TIMEOUT_MS = 30_000
 const entry = new URL('./fixtures/chatty.ts', import.meta.url)
 let started: RunningProcess[]
 
@@ -22,9 +26,9 @@ test('runs a file with the given environment and nothing of ours but PATH, HOME 
   process.env.SECRET_OF_PARENT = 'leaked'
   try {
     const chatty = await run({ env: { MARK: 'x' }, args: ['a', 'b'] })
-    const line = await chatty.waitForLine(/^mark/, 10_000)
+    const line = await chatty.waitForLine(/^mark/, START_TIMEOUT_MS)
     expect(line).toBe(`mark x home ${Boolean(process.env.HOME)} secret absent`)
-    await chatty.waitForLine((text) => text === 'args a,b', 10_000)
+    await chatty.waitForLine((text) => text === 'args a,b', START_TIMEOUT_MS)
   } finally {
     delete process.env.SECRET_OF_PARENT
   }
@@ -47,23 +51,24 @@ test('waiting for a line fails at once when the process ends, and shows its last
 
 test('waiting for a line fails after its time', async () => {
   const chatty = await run()
-  await chatty.waitForLine(/ready/, 10_000)
+  await chatty.waitForLine(/ready/, START_TIMEOUT_MS)
   await expect(chatty.waitForLine(/never/, 20)).rejects.toThrow(/went on for 20 ms/)
 })
 
 test('stop asks with SIGTERM and insists with SIGKILL', async () => {
   const [polite, stubborn] = [await run(), await run({ args: ['stubborn'] })]
-  await polite.waitForLine(/ready/, 10_000)
-  await stubborn.waitForLine(/ready/, 10_000)
+  await polite.waitForLine(/ready/, START_TIMEOUT_MS)
+  await stubborn.waitForLine(/ready/, START_TIMEOUT_MS)
   expect(await polite.stop()).toEqual({ code: null, signal: 'SIGTERM' })
-  expect(await stubborn.stop({ timeoutMs: 100 })).toEqual({ code: null, signal: 'SIGKILL' })
+  // Time for the other process to say that it will not.
+  expect(await stubborn.stop({ timeoutMs: 3_000 })).toEqual({ code: null, signal: 'SIGKILL' })
   expect(stubborn.lines).toContainEqual({ stream: 'stdout', text: 'no' })
   expect(await polite.stop()).toEqual({ code: null, signal: 'SIGTERM' })
 })
 
 test('disposal ends a frozen process', async () => {
   const chatty = await run()
-  await chatty.waitForLine(/ready/, 10_000)
+  await chatty.waitForLine(/ready/, START_TIMEOUT_MS)
   chatty.kill('SIGSTOP')
   await chatty[Symbol.asyncDispose]()
   expect(await chatty.exited).toEqual({ code: null, signal: 'SIGKILL' })

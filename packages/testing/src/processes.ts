@@ -35,7 +35,7 @@ export type RunningProcess = {
   waitForLine(match: RegExp | ((text: string) => boolean), timeoutMs: number): Promise<string>
   /** Sends a signal; use `exited` to wait. */
   kill(signal: NodeJS.Signals): void
-  /** SIGTERM, and SIGKILL after `timeoutMs` (10 s unless told). */
+  /** SIGTERM, and SIGKILL after `timeoutMs` (30 s unless told). */
   stop(options?: { timeoutMs?: number }): Promise<ProcessExit>
   /** SIGKILL, also of a frozen process. */
   [Symbol.asyncDispose](): Promise<void>
@@ -44,7 +44,8 @@ export type RunningProcess = {
 const MAX_LINES = 10_000
 const MAX_LINE_LENGTH = 64 * 1024
 const SHOWN_LINES = 30
-const STOP_TIMEOUT_MS = 10_000
+/** Longer than the product gives itself (SHUTDOWN_TIMEOUT_MS). */
+const STOP_TIMEOUT_MS = 30_000
 const INHERITED = ['PATH', 'HOME', 'TMPDIR']
 
 /** Starts Node on a file as a process of its own. It is killed at the latest when this process exits. */

@@ -2,10 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { request } from 'undici'
-import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { readLedgerFile } from './ledger.ts'
 import { type RunningProcess, spawnNode } from './processes.ts'
 
+// Each starts Node.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+
+const TIMEOUT_MS = 30_000
 const directory = mkdtempSync(join(tmpdir(), 'switchhook-receiver-main-'))
 const ledgerFile = join(directory, 'ledger.jsonl')
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -20,7 +24,7 @@ beforeEach(async () => {
     env: { LEDGER_FILE: ledgerFile },
     name: 'receiver',
   })
-  url = JSON.parse(await receiver.waitForLine(/"url"/, 10_000)).url
+  url = JSON.parse(await receiver.waitForLine(/"url"/, TIMEOUT_MS)).url
 })
 afterEach(() => receiver[Symbol.asyncDispose]())
 
@@ -45,7 +49,7 @@ test('shows what it received as JSON, newest first, and counts it', async () => 
   expect(all[1].headers['webhook-id']).toBe('evt_3')
   expect(JSON.parse((await get('/__received?limit=1')).text)).toHaveLength(1)
   expect(readLedgerFile(ledgerFile).map((entry) => entry.id)).toEqual(['evt_3', 'evt_20000'])
-  await receiver.waitForLine(/^POST \/b webhook-id=evt_20000 20000 bytes$/, 5_000)
+  await receiver.waitForLine(/^POST \/b webhook-id=evt_20000 20000 bytes$/, TIMEOUT_MS)
 })
 
 test('its page escapes all it shows and may run nothing', async () => {

@@ -5,12 +5,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, request } from 'undici'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Behaviour } from './behaviour.ts'
 import { readLedgerFile } from './ledger.ts'
 import { type Receiver, startReceiver } from './receiver.ts'
 import { waitFor } from './wait-for.ts'
 
+vi.setConfig({ testTimeout: 60_000 })
+
+const TIMEOUT_MS = 20_000
 let receiver: Receiver
 let agent: Agent
 
@@ -29,7 +32,7 @@ async function post(path: string, body = '', headers: Record<string, string> = {
     body,
     headers,
     dispatcher: agent,
-    signal: AbortSignal.timeout(2_000),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
   })
   return {
     status: response.statusCode,
@@ -144,7 +147,7 @@ describe('misbehaves', () => {
   test('hangs without an answer', async () => {
     receiver.on('/', { kind: 'hang' })
     const answer = post('/').catch((error: Error) => error)
-    await receiver.waitFor(() => true, { timeoutMs: 2_000 })
+    await receiver.waitFor(() => true, { timeoutMs: TIMEOUT_MS })
     expect(await Promise.race([answer, sleep(100, 'silence')])).toBe('silence')
     await receiver.stop()
     expect(await answer).toBeInstanceOf(Error)
@@ -202,7 +205,7 @@ describe('misbehaves', () => {
   test('holds answers until it is told to release them, and then no more', async () => {
     receiver.on('/', { kind: 'hold' })
     const answer = statusOf('/held')
-    await receiver.waitFor((one) => one.path === '/held', { timeoutMs: 2_000 })
+    await receiver.waitFor((one) => one.path === '/held', { timeoutMs: TIMEOUT_MS })
     expect(await Promise.race([answer, sleep(50, 'held')])).toBe('held')
     expect(receiver.release()).toBe(1)
     expect(await answer).toBe(200)
@@ -213,9 +216,9 @@ describe('misbehaves', () => {
 describe('waitFor', () => {
   test('finds a request of the past and one to come', async () => {
     await post('/past')
-    const past = await receiver.waitFor((one) => one.path === '/past', { timeoutMs: 1_000 })
+    const past = await receiver.waitFor((one) => one.path === '/past', { timeoutMs: TIMEOUT_MS })
     expect(past.path).toBe('/past')
-    const coming = receiver.waitFor((one) => one.path === '/coming', { timeoutMs: 2_000 })
+    const coming = receiver.waitFor((one) => one.path === '/coming', { timeoutMs: TIMEOUT_MS })
     await post('/other')
     await post('/coming')
     expect((await coming).path).toBe('/coming')
@@ -260,13 +263,13 @@ describe('with a ledger', () => {
       dispatcher: gone,
       headers: { 'webhook-id': 'evt_leaves' },
     }).catch(() => undefined)
-    await receiver.waitFor((one) => one.path === '/stays', { timeoutMs: 2_000 })
-    await receiver.waitFor((one) => one.path === '/leaves', { timeoutMs: 2_000 })
+    await receiver.waitFor((one) => one.path === '/stays', { timeoutMs: TIMEOUT_MS })
+    await receiver.waitFor((one) => one.path === '/leaves', { timeoutMs: TIMEOUT_MS })
     expect(readFileSync(file, 'utf8')).toBe('')
     await gone.destroy()
     await lost
     await waitFor(() => receiver.openConnections === 1, {
-      timeoutMs: 2_000,
+      timeoutMs: TIMEOUT_MS,
       what: 'the client to go',
     })
     receiver.release()

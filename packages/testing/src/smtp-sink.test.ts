@@ -48,7 +48,12 @@ async function say(...lines: string[]): Promise<string> {
   let answer = ''
   for (const line of [undefined, ...lines]) {
     if (line !== undefined) socket.write(`${line}\r\n`)
-    answer = await Promise.race([nextAnswer(socket), failed, ended, sleep(1_000, 'silence')])
+    answer = await Promise.race([
+      nextAnswer(socket),
+      failed,
+      ended,
+      sleep(20_000, 'silence', { ref: false }),
+    ])
     if (!/^[23]/.test(answer)) break
   }
   return answer

@@ -23,4 +23,4 @@ test('two projects of one run are given the servers of the environment, said onc
   ])
   const provided = lines.filter((line) => line.startsWith('provided'))
   expect(provided).toEqual([1, 2].map(() => `provided ${JSON.stringify(given)}`))
-}, 30_000)
+}, 180_000)

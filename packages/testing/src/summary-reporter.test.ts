@@ -22,7 +22,7 @@ async function runVitest(files: string[], setup = 'good') {
   return { code, lastLine: stdout.at(-1), before: stdout.slice(0, -1).join('\n') }
 }
 
-describe('the last line of a run', { timeout: 30_000, concurrent: true }, () => {
+describe('the last line of a run', { timeout: 180_000, concurrent: true }, () => {
   test('counts the tests, after the default summary and the teardowns', async () => {
     const { code, lastLine, before } = await runVitest(['good'])
     expect(lastLine).toBe('1 passed, 0 failed')

@@ -52,7 +52,7 @@ describe('the uses of API keys', () => {
     const uses = startKeyUses({ database, log, flushEveryMs: 5 })
     uses.note('a')
     const failedTwice = () => warnings.length >= 2
-    await waitFor(failedTwice, { timeoutMs: 5_000, what: 'two failed flushes' })
+    await waitFor(failedTwice, { timeoutMs: 20_000, what: 'two failed flushes' })
     await uses.stop()
     expect(new Set(warnings)).toEqual(new Set(['key_uses.flush_failed']))
     await database.close()

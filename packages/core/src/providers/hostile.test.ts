@@ -186,7 +186,7 @@ describe.each(WEBHOOK_PROVIDERS.map((provider) => [provider.name, provider] as c
         contentsOf(opened)
       }
       // Nothing here takes time that grows faster than the body; a regular expression that did would take minutes.
-      expect(performance.now() - started).toBeLessThan(5_000)
-    })
+      expect(performance.now() - started).toBeLessThan(15_000)
+    }, 60_000)
   },
 )

@@ -248,6 +248,6 @@ describe('many destinations of one scope', () => {
     }
     load(20_000)
     // Copying the list at each row took half a minute for these.
-    expect(load(40_000)).toBeLessThan(1_000)
-  })
+    expect(load(40_000)).toBeLessThan(5_000)
+  }, 60_000)
 })

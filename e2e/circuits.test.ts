@@ -124,6 +124,16 @@ test('a dead destination with 300 deliveries is left alone by all workers, probe
     const seconds = Math.max(0, (atMs - closedAtMs) / 1_000 - 0.3)
     expect(index + 1).toBeLessThan(40 + 250 * seconds)
   }
+  // Nor all of them together later on: by their turns the middle nine tenths take four seconds.
+  const idOf = ({ headers }: ReceivedRequest) => headers['webhook-id']
+  const sentBefore = new Set(
+    requestsTo(line).flatMap((one) => (one.receivedAtMs <= closedAtMs ? [idOf(one)] : [])),
+  )
+  const firstSentMs = requestsTo(line).flatMap((one) => {
+    return sentBefore.has(idOf(one)) ? [] : [one.receivedAtMs]
+  })
+  const sentAtMs = (share: number) => firstSentMs[Math.floor(firstSentMs.length * share)] ?? 0
+  expect(sentAtMs(0.95) - sentAtMs(0.05)).toBeGreaterThan(1_500)
   expect(await findAttempts(line)).toBe(times.length)
   await evidence.check()
 })

@@ -42,8 +42,10 @@ const send = (line: Line | undefined, options?: SmsOptions) =>
 const arrivalsAt = (path: string) =>
   product.receiver.received.filter((request) => request.path.startsWith(path))
 
-/** Sends this many messages to the lines in turn at the rate, and waits until they are there: the p99 of how long each took. */
-async function measureP99(howMany: number): Promise<number> {
+type Took = { readonly medianMs: number; readonly p99Ms: number }
+
+/** Sends this many messages to the lines in turn at the rate, and waits until they are there: how long each took. */
+async function measure(howMany: number): Promise<Took> {
   const sentAtMs = new Map<string, number>()
   const startedAtMs = performance.now()
   const sending: Promise<unknown>[] = []
@@ -66,15 +68,17 @@ async function measureP99(howMany: number): Promise<number> {
     ({ headers, receivedAtMs }) =>
       receivedAtMs - (sentAtMs.get(String(headers['webhook-id'])) ?? 0),
   )
-  return tookMs.toSorted((one, other) => one - other)[Math.floor(howMany * 0.99) - 1] ?? 0
+  tookMs.sort((one, other) => one - other)
+  const at = (share: number) => tookMs[Math.floor(howMany * share) - 1] ?? 0
+  return { medianMs: at(0.5), p99Ms: at(0.99) }
 }
 
 /** Measures while the lines in turn get so many messages a second. */
 async function withTraffic(
   lines: readonly Line[],
   perSecond: number,
-  measure: () => Promise<number>,
-): Promise<number> {
+  measuring: () => Promise<Took>,
+): Promise<Took> {
   const stopping = new AbortController()
   const sent: Promise<unknown>[] = []
   async function run(): Promise<void> {
@@ -86,7 +90,7 @@ async function withTraffic(
   }
   const running = run()
   try {
-    return await measure()
+    return await measuring()
   } finally {
     stopping.abort()
     await running
@@ -95,15 +99,20 @@ async function withTraffic(
 }
 
 test('destinations that hang, fail or flood do not slow the healthy ones, and the measure would see it', async () => {
-  await measureP99(60)
-  const beforeMs = await measureP99(160)
+  await measure(60)
+  const { p99Ms: beforeMs } = await measure(160)
   // On a machine that stands still now and then the same measure differs by this much; a slot that somebody holds costs
   // ten seconds.
   const barMs = 1.25 * beforeMs + 3_000
+  // It makes a part of them late, never half.
+  const expectAsBefore = ({ medianMs, p99Ms }: Took) => {
+    expect(p99Ms).toBeLessThan(barMs)
+    expect(medianMs).toBeLessThan(1_000)
+  }
 
   const hanging = await addLines('/hangs', 8)
   product.receiver.on('/hangs', HANGS)
-  expect(await withTraffic(hanging, PER_SECOND / 5, () => measureP99(220))).toBeLessThan(barMs)
+  expectAsBefore(await withTraffic(hanging, PER_SECOND / 5, () => measure(220)))
   // They were tried all the same, each attempt for ten seconds: in a quarter of the slots, being one organization's.
   expect(arrivalsAt('/hangs').length).toBeGreaterThanOrEqual(2)
 
@@ -115,16 +124,16 @@ test('destinations that hang, fail or flood do not slow the healthy ones, and th
   await tenant.api.call('PATCH', `/api/v1/destinations/${line?.destinationId}`, {
     max_concurrency: 2,
   })
-  const p99Ms = await withTraffic(failing, PER_SECOND / 5, () =>
-    withTraffic(flooded, 2 * PER_SECOND, () => measureP99(160)),
+  const took = await withTraffic(failing, PER_SECOND / 5, () =>
+    withTraffic(flooded, 2 * PER_SECOND, () => measure(160)),
   )
-  expect(p99Ms).toBeLessThan(barMs)
+  expectAsBefore(took)
 
   // Positive control: healthy ones that have to wait for a slot are seen.
   for (const [index] of healthy.entries()) {
     product.receiver.on(`/healthy/${index}/`, { kind: 'answer', status: 200, delayMs: 1_500 })
   }
-  expect(await measureP99(80)).toBeGreaterThan(barMs)
+  expect((await measure(80)).p99Ms).toBeGreaterThan(barMs)
 }, 240_000)
 
 type Published = { readonly id: string }

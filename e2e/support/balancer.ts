@@ -13,11 +13,12 @@ const LOOK_EVERY_MS = 50
 
 /**
  * What stands before the ingresses in production, at its simplest: each connection goes to the next ingress whose
- * /readyz said 200 last, or to any when none did; one that refuses the connection is passed over, anything later is
+ * /readyz said 200 last, or once when none did; one that refuses the connection is passed over, anything later is
  * the client's to see.
  */
 export async function startBalancer(ingresses: () => readonly AppProcess[]): Promise<Balancer> {
   const ready = new Set<AppProcess>()
+  const wasReady = new WeakSet<AppProcess>()
   const stopping = new AbortController()
   const sockets = new Set<Socket>()
   let turn = 0
@@ -26,8 +27,10 @@ export async function startBalancer(ingresses: () => readonly AppProcess[]): Pro
     await Promise.all(
       ingresses().map(async (ingress) => {
         const { status } = await ingress.look('/readyz').catch(() => ({ status: 0 }))
-        if (status === 200) ready.add(ingress)
-        else ready.delete(ingress)
+        if (status === 200) {
+          ready.add(ingress)
+          wasReady.add(ingress)
+        } else ready.delete(ingress)
       }),
     )
   }
@@ -44,7 +47,7 @@ export async function startBalancer(ingresses: () => readonly AppProcess[]): Pro
     const running = ingresses()
     const best = running.filter((ingress) => ready.has(ingress))
     // A store that is slow for a moment makes all of them unready, and none of them unable.
-    const candidates = best.length > 0 ? best : running
+    const candidates = best.length > 0 ? best : running.filter((one) => wasReady.has(one))
     for (let tries = 0; tries < candidates.length; tries += 1) {
       turn += 1
       const { port } = new URL(candidates[turn % candidates.length]?.url ?? '')

@@ -26,6 +26,8 @@ export type Load = {
 const TICK_MS = 20
 /** Standing still for so long, a store that is there may fail to take a message in time. */
 const EXCUSE_MS = 250
+/** More is no standstill of the machine, but somebody who does not answer. */
+const MAX_STILL_MS = 1_500
 /** A provider has a limit too; beyond it messages wait for their turn. */
 const MAX_OPEN_REQUESTS = 100
 
@@ -93,8 +95,8 @@ export function startLoad(
         ...{ sent, statuses },
         unexcused: (withinMs) =>
           answers.flatMap(({ status, sentAtMs, tookMs }) => {
-            const stillMs = standstills.within(sentAtMs, sentAtMs + tookMs)
-            const isFine = status === '200' || stillMs >= EXCUSE_MS
+            const stillMs = Math.min(standstills.within(sentAtMs, sentAtMs + tookMs), MAX_STILL_MS)
+            const isFine = status === '200' || (status === '503' && stillMs >= EXCUSE_MS)
             if (isFine && tookMs - stillMs < withinMs) return []
             return [
               `${status} after ${Math.round(tookMs)} ms, ${Math.round(stillMs)} of them still`,

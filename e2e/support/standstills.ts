@@ -1,7 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Product } from './product.ts'
 
 /** Something that answers at once while the machine runs. */
 export type Look = () => Promise<unknown>
+
+/** The stores, where no test breaks them: nothing is taken while both stand still. */
+export const looksAt = ({ spool, database }: Pick<Product, 'spool' | 'database'>): Look[] => [
+  () => spool.length(),
+  () => database.pool.query(`select pg_logical_emit_message(true, 'still there', '')`),
+]
 
 export type Standstills = {
   /** For how many ms, between two instants of `performance.now()`, something did not answer. Ask after `stop`. */

@@ -5,6 +5,7 @@ import type { AppProcess } from './support/app-process.ts'
 import { createEvidence, type Evidence } from './support/evidence.ts'
 import { type Load, type LoadReport, startLoad } from './support/load.ts'
 import { type Product, startProduct } from './support/product.ts'
+import { looksAt } from './support/standstills.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
 const ANSWER_MS = 1_500
@@ -57,12 +58,8 @@ async function waitUntilUnready(app: AppProcess): Promise<void> {
 
 /** The stores themselves stay, and are asked directly whether they go on. */
 function startLoadOn(evidence: Evidence, line: Line): Load {
-  const { spool, database } = product
-  return startLoad(evidence, line, RATE, undefined, [
-    () => product.ingress().look('/healthz'),
-    () => spool.length(),
-    () => database.pool.query(`select pg_logical_emit_message(true, 'still there', '')`),
-  ])
+  const looks = looksAt(product, ['ingress', 'postgres', 'redis'])
+  return startLoad(evidence, line, RATE, undefined, looks)
 }
 
 function expectOnly200({ statuses, unexcused }: LoadReport): void {

@@ -4,7 +4,7 @@ import type { AppProcess } from './support/app-process.ts'
 import { createEvidence, type Evidence, sendSms } from './support/evidence.ts'
 import { type Load, type LoadReport, startLoad } from './support/load.ts'
 import { type Product, startProduct } from './support/product.ts'
-import { type Look, watchStandstills } from './support/standstills.ts'
+import { looksAt, watchStandstills } from './support/standstills.ts'
 import { createTenant, type Line, type Tenant } from './support/tenant.ts'
 
 /** What a provider waits for, the whole answer. */
@@ -48,18 +48,9 @@ async function waitUntilReady(): Promise<void> {
 
 type Store = 'postgres' | 'redis'
 
-/** What is asked all the time whether the machine goes on: what no test here breaks, with the disk of a store that stays. */
-const looks: Readonly<Record<Store | 'ingress', Look>> = {
-  ingress: () => product.ingress().look('/healthz'),
-  postgres: () =>
-    product.database.pool.query(`select pg_logical_emit_message(true, 'still there', '')`),
-  redis: () => product.spool.length(),
-}
-
 /** `stays`: the stores that the test leaves alone. */
 function load(evidence: Evidence, line: Line, ...stays: Store[]): Load {
-  const asked = [looks.ingress, ...stays.map((store) => looks[store])]
-  return startLoad(evidence, line, RATE, undefined, asked)
+  return startLoad(evidence, line, RATE, undefined, looksAt(product, ['ingress', ...stays]))
 }
 
 function expectOnly200({ statuses, unexcused }: LoadReport): void {
@@ -260,7 +251,7 @@ test.each(['gone', 'frozen'] as const)(
       how === 'gone' ? [postgres.kill(), redis.kill()] : [postgres.freeze(), redis.freeze()],
     )
 
-    const standstills = watchStandstills([looks.ingress])
+    const standstills = watchStandstills(looksAt(product, ['ingress']))
     const answers = await Promise.all(
       Array.from({ length: 5 }, async () => {
         const sentAtMs = performance.now()

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
+import { sendAgain } from './send-again.ts'
 
 export type ApiAnswer = {
   readonly status: number
@@ -20,7 +20,6 @@ export type Api = {
 }
 
 const TIMEOUT_MS = 30_000
-const RETRY_AFTER_MS = 1_000
 const PAGE = 200
 
 type Page<T> = { readonly items: readonly T[]; readonly next_cursor: string | null }
@@ -39,12 +38,7 @@ export function createApi(baseUrl: () => string, apiKey: string): Api {
       return { status, headers, text: await response.body.text() }
     },
     async call<T>(method: Method, path: string, body?: unknown): Promise<T> {
-      const endsAtMs = performance.now() + TIMEOUT_MS
-      let { status, text } = await api.send(method, path, body)
-      while (status === 503 && performance.now() < endsAtMs) {
-        await sleep(RETRY_AFTER_MS)
-        ;({ status, text } = await api.send(method, path, body))
-      }
+      const { status, text } = await sendAgain(() => api.send(method, path, body))
       if (status > 299) throw new Error(`${method} ${path} answered ${status}: ${text}`)
       return JSON.parse(text) as T
     },

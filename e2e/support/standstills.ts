@@ -4,11 +4,21 @@ import type { Product } from './product.ts'
 /** Something that answers at once while the machine runs. */
 export type Look = () => Promise<unknown>
 
-/** The stores, where no test breaks them: nothing is taken while both stand still. */
-export const looksAt = ({ spool, database }: Pick<Product, 'spool' | 'database'>): Look[] => [
-  () => spool.length(),
-  () => database.pool.query(`select pg_logical_emit_message(true, 'still there', '')`),
-]
+type Looked = 'ingress' | 'postgres' | 'redis'
+
+/** What is asked all the time whether the machine goes on, with the disk of a store: what the test leaves alone. */
+export function looksAt(
+  product: Pick<Product, 'ingress' | 'spool' | 'database'>,
+  whichever: readonly Looked[] = ['postgres', 'redis'],
+): Look[] {
+  const looks: Record<Looked, Look> = {
+    ingress: async () => product.ingress().look('/healthz'),
+    postgres: () =>
+      product.database.pool.query(`select pg_logical_emit_message(true, 'still there', '')`),
+    redis: () => product.spool.length(),
+  }
+  return whichever.map((one) => looks[one])
+}
 
 export type Standstills = {
   /** For how many ms, between two instants of `performance.now()`, something did not answer. Ask after `stop`. */
